@@ -1,0 +1,92 @@
+"""The values that travel between the stages of a run. All are frozen; none knows how it was made."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Component = Literal["data", "model", "training"]
+COMPONENTS: Final[tuple[Component, ...]] = ("data", "model", "training")
+
+Role = Literal["architect", "data_engineer", "model_engineer", "training_engineer", "analyst", "summarizer"]
+ENGINEER_OF: Final[dict[Component, Role]] = {
+    "data": "data_engineer",
+    "model": "model_engineer",
+    "training": "training_engineer",
+}
+
+Split = Literal["selection", "test"]
+
+
+class Verdict(str, enum.Enum):
+    """What became of a candidate."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    WITHIN_NOISE = "rejected (within noise)"
+    FAILED = "failed"
+
+
+class Reason(str, enum.Enum):
+    """Why a candidate has no score, in the order in which it could have been noticed."""
+
+    REPLY = "reply"  # the model's reply held no usable component
+    SYNTAX = "syntax"
+    IMPORT = "import"
+    CONTRACT = "contract"
+    SHAPE = "shape"
+    NAN = "nan"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out of memory"
+    DISK = "disk full"
+    CRASH = "crash"
+    PREDICTIONS = "bad predictions"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a candidate failed. `message` is one line for people; `detail` is untrusted text for the engineer."""
+
+    reason: Reason
+    message: str
+    component: Component | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The source text of the three components."""
+
+    data: str
+    model: str
+    training: str
+
+    def source(self, component: Component) -> str:
+        return str(getattr(self, component))
+
+    def with_component(self, component: Component, source: str) -> Pipeline:
+        return Pipeline(**{name: source if name == component else self.source(name) for name in COMPONENTS})
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each component, hexadecimal."""
+        return {name: hashlib.sha256(self.source(name).encode()).hexdigest() for name in COMPONENTS}
+
+    def changed(self, other: Pipeline) -> tuple[Component, ...]:
+        """The components in which the two pipelines differ."""
+        return tuple(name for name in COMPONENTS if self.source(name) != other.source(name))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Top-1 accuracy on one split, with its 95% Wilson interval. Fractions in [0, 1]."""
+
+    correct: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.total
