@@ -1,0 +1,166 @@
+"""The append-only record of a run: the only truth; pages, tables and the resumed state are rebuilt from it.
+
+A line is `CHECKSUM JSON`, fsynced before anything acts on it. A run is a sequence of *steps*; each step's result
+is recorded once. Resuming runs the same program again: a step that is on record returns its record instead of
+being done again, so a resumed run asks no model twice and ends with the journal of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+
+from improve.errors import ResumeError
+
+JOURNAL = "journal.jsonl"
+CHECKSUM_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Record:
+    """One step: its `key` (unique in a run), its `kind`, what it gave, and when (UTC) and how long (seconds)."""
+
+    key: str
+    kind: str
+    data: dict[str, Any]
+    at: str
+    seconds: float
+
+    def line(self) -> str:
+        text = json.dumps(self.__dict__, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return f"{_checksum(text)} {text}\n"
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:CHECKSUM_LENGTH]
+
+
+def read(path: Path) -> tuple[list[Record], int]:
+    """The records of a journal and the length in bytes of its intact part.
+
+    A last line without its newline or with a wrong checksum was torn by a crash and is left out; any other
+    damaged line raises `ResumeError` with its number.
+    """
+    records: list[Record] = []
+    intact = 0
+    raw = path.read_bytes()
+    lines = raw.splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        record = _parse(line)
+        if record is None:
+            if number == len(lines):
+                break
+            raise ResumeError(
+                f"{path}, line {number}: the record is damaged (its checksum does not match).",
+                f"restore the file from a copy, or start again in another folder (run_dir=…); "
+                f"lines 1 to {number - 1} are intact",
+            )
+        records.append(record)
+        intact += len(line)
+    return records, intact
+
+
+def _parse(line: bytes) -> Record | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        checksum, text = line.decode().rstrip("\n").split(" ", 1)
+        return Record(**json.loads(text)) if checksum == _checksum(text) else None
+    except (ValueError, TypeError):
+        return None
+
+
+class Journal:
+    """The journal of one run's folder, held exclusively while it is open.
+
+    `listeners` are told of every record, also of those that a resumed run finds already written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / JOURNAL
+        self.listeners: list[Callable[[Record], None]] = []
+        self._lock = _lock(folder)
+        records: list[Record] = []
+        intact = 0
+        if self.path.exists():
+            records, intact = read(self.path)
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  # held open for the run
+        self.torn_bytes = self._file.tell() - intact
+        self._file.truncate(intact)
+        self._past = {record.key: record for record in records}
+        self._pending = list(records)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the folder already held records when it was opened."""
+        return bool(self._past)
+
+    def peek(self, key: str) -> Record | None:
+        """The record of a step, if it was done before this process started."""
+        return self._past.get(key)
+
+    def once(self, key: str, kind: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do a step and record what it gave, or return what is on record for it.
+
+        Raises `ResumeError` if the journal on disk goes on with another step: the program has changed.
+        """
+        if self._pending:
+            record = self._pending[0]
+            if (record.key, record.kind) != (key, kind):
+                raise ResumeError(
+                    f"{self.path} goes on with the step {record.key!r}, but this version of improve would do {key!r}.",
+                    "resume with the version that started the run, or start again in another folder (run_dir=…)",
+                )
+            self._pending.pop(0)
+        else:
+            started = time.monotonic()
+            data = do()
+            at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            record = Record(key, kind, data, at, round(time.monotonic() - started, 3))
+            self._append(record)
+        for listener in self.listeners:
+            listener(record)
+        return record.data
+
+    def _append(self, record: Record) -> None:
+        line = record.line().encode()
+        start = self._file.tell()
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            # A full disk may leave half a line: take it back, so that nothing half-written stays.
+            os.ftruncate(self._file.fileno(), start)
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+        self._lock.close()
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Hold the run's folder; raises `ResumeError` naming the process that has it."""
+    path = folder / "lock"
+    handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115  # held open for the run
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.seek(0)
+        holder = handle.read().strip() or "another process"
+        handle.close()
+        raise ResumeError(
+            f"{folder} is in use by {holder}.", "wait until it has ended, or choose another folder (run_dir=…)"
+        ) from None
+    handle.truncate(0)
+    handle.write(f"process {os.getpid()}")
+    handle.flush()
+    return handle

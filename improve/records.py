@@ -1,0 +1,185 @@
+"""What the records of a journal hold, kind by kind. Reports and displays read these and nothing else.
+
+A run writes, in this order:
+
+    run                                      once
+    llm (architect, engineers)               the plan and the first pipeline
+    candidate, check…, training, score, audit, verdict, llm (summarizer), summary      iteration 0
+    llm (analyst), proposal, llm (engineer), candidate, check…, …                      iterations 1, 2, …
+    test (of the first pipeline and of the best)                                       after the loop
+    finished                                 once
+
+Iteration 0 is the first pipeline; it has no proposal. Keys named `seconds` or ending in `_seconds` are durations;
+they and `epochs_that_fit` (a measured speed) are the only values in which a resumed run may differ from an
+uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class RunRecord(TypedDict):
+    """kind `run`."""
+
+    name: str
+    config: dict[str, Any]  # the whole resolved configuration
+    versions: dict[str, str]  # improve, python, torch, …
+    hardware: str  # "2 × Intel Xeon …, no GPU"
+    commit: str  # of the checkout that improve runs from, "" if none; "+dirty" at its end if changed
+    tier: str  # "T3", …
+    tier_description: str
+    verified: bool  # False under T0: every score is then shown as unverified
+    dataset: dict[str, Any]  # see improve.datasets: name, class_names, counts {train, selection, test}, fingerprint, …
+    card: str  # the dataset card, as the roles read it
+    notes: list[str]  # what people should know: "llm=offline is a rule-based expert, no language model", …
+
+
+class LLMRecord(TypedDict):
+    """kind `llm`: one answered call."""
+
+    role: str
+    iteration: int
+    attempt: int  # 0, then 1… for re-asks and repairs
+    model: str
+    request: str  # SHA-256 of the request
+    reply: str  # the raw text
+    finish_reason: str
+    tokens: dict[str, int]  # input, cached, reasoning, output
+    usd: float | None  # None: the price of this model is not known
+    call_seconds: float
+    file: str  # prompt and reply as text, relative to the run's folder
+
+
+class ProposalRecord(TypedDict):
+    """kind `proposal`: what the analyst chose."""
+
+    iteration: int
+    component: str  # "data", "model", "training"; "all" under strategy=global
+    diagnosis: str
+    feedback: str
+
+
+class CandidateRecord(TypedDict):
+    """kind `candidate`: a pipeline's sources as they go into training (after repairs)."""
+
+    iteration: int
+    parent: int | None  # the iteration of the incumbent that it revises
+    changed: list[str]  # components that differ from the parent
+    hashes: dict[str, str]  # component → SHA-256
+    folder: str  # holds data.py, model.py, training.py, log.txt, metrics.csv; relative to the run's folder
+
+
+class FailureRecord(TypedDict):
+    reason: str  # a domain.Reason
+    message: str
+    component: str | None
+    detail: str
+
+
+class CheckRecord(TypedDict):
+    """kind `check`: static contract and smoke run of one attempt."""
+
+    iteration: int
+    attempt: int
+    component: str  # the component that was written for it ("all" for a whole pipeline)
+    failure: FailureRecord | None
+
+
+class TrainingRecord(TypedDict):
+    """kind `training`: one fit."""
+
+    iteration: int
+    failure: FailureRecord | None
+    fit_seconds: float
+    epochs: int  # self-reported by the pipeline, as are the next two: shown, used for nothing
+    train_accuracy: float | None
+    validation_accuracy: float | None
+    planned_epochs: int
+    epochs_that_fit: int  # in the time limit, by the measured speed
+    rows: list[dict[str, Any]]  # an epoch each, see execution.status.ROW_KEYS
+
+
+class ScoreRecord(TypedDict):
+    """kind `score`: predictions on the selection split against the hidden labels."""
+
+    iteration: int
+    failure: FailureRecord | None
+    correct: int
+    total: int
+    accuracy: float
+    low: float  # 95% Wilson interval
+    high: float
+    predictions: str  # file of the predicted probabilities, float32 N×K .npy, relative to the run's folder
+    sha256: str  # of that file
+    predict_seconds: float
+
+
+class AuditRecord(TypedDict):
+    """kind `audit`: a part of the selection images predicted again, re-blinded, in another order."""
+
+    iteration: int
+    images: int
+    differing: int  # images whose predicted class differs
+    flagged: bool  # more differ than the tolerance allows: the score is not used
+    note: str
+
+
+class VerdictRecord(TypedDict):
+    """kind `verdict`."""
+
+    iteration: int
+    component: str  # as in ProposalRecord; "all" for a first pipeline, "" if the analyst gave no usable answer
+    verdict: str  # a domain.Verdict
+    note: str  # one line: why
+    wins: int  # selection images that only the candidate gets right
+    losses: int  # … that only the incumbent gets right
+    p_value: float | None  # exact McNemar, one-sided
+    incumbent: int | None  # iteration of the best pipeline after this verdict
+
+
+class SummaryRecord(TypedDict):
+    """kind `summary`: the summarizer's sentence on the iteration."""
+
+    iteration: int
+    text: str
+
+
+class TestRecord(TypedDict):
+    """kind `test`: the test split, scored once for the first pipeline and once for the best."""
+
+    which: str  # "first" or "best"
+    iteration: int
+    failure: FailureRecord | None
+    correct: int
+    total: int
+    accuracy: float
+    low: float
+    high: float
+    confusion: list[list[int]]  # rows: true class, columns: predicted class
+    worst: list[dict[str, Any]]  # most confidently wrong images: file (PNG in the run's folder), true, predicted, confidence
+    predictions: str
+    sha256: str
+
+
+class FinishedRecord(TypedDict):
+    """kind `finished`."""
+
+    reason: str  # "all iterations done", "the LLM refused three times in a row", …
+    best: int | None
+    tokens: dict[str, int]
+    usd: float | None
+    total_seconds: float
+
+
+def without_durations(value: Any) -> Any:
+    """A record's data less what depends on the machine's speed: what a resumed run must share with an uninterrupted one."""
+    if isinstance(value, dict):
+        return {
+            key: without_durations(item)
+            for key, item in value.items()
+            if key not in ("seconds", "epochs_that_fit") and not key.endswith("_seconds")
+        }
+    if isinstance(value, list):
+        return [without_durations(item) for item in value]
+    return value
