@@ -1,0 +1,98 @@
+"""Loads `data.py`, `model.py` and `training.py` and holds them to their contracts."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from context import Context
+from pytorch_lightning.callbacks import Callback, EarlyStopping, GradientAccumulationScheduler
+from template import ContractError, ImageClassifier, ImageDataModule
+
+TRAINER_KEYS = (
+    "accumulate_grad_batches", "callbacks", "check_val_every_n_epoch", "gradient_clip_algorithm", "gradient_clip_val",
+    "limit_train_batches", "max_epochs", "min_epochs",
+)  # fmt: skip
+CALLBACKS = (EarlyStopping, GradientAccumulationScheduler)
+DEFAULT_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class Components:
+    """The three modules of a pipeline, and what was read from the training component."""
+
+    data: ModuleType
+    model: ModuleType
+    training: ModuleType
+
+    def build_data(self, context: Context) -> ImageDataModule:
+        data = self.data.DataModule(context)
+        data.batch_size = self.batch_size()
+        if not isinstance(data, ImageDataModule):
+            raise ContractError("data.py: class DataModule must subclass template.ImageDataModule.")
+        return data
+
+    def build_model(self, context: Context) -> ImageClassifier:
+        model = self.model.Model(context)
+        if not isinstance(model, ImageClassifier):
+            raise ContractError("model.py: class Model must subclass template.ImageClassifier.")
+        model.optimizers_from = self.training.configure_optimizers
+        return model
+
+    def batch_size(self) -> int:
+        size = self.training.batch_size
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 8192:
+            raise ContractError(f"training.py: batch_size must be a whole number from 1 to 8192, not {size!r}.")
+        return size
+
+    def ema_decay(self) -> float | None:
+        decay = getattr(self.training, "ema_decay", None)
+        if decay is None or (isinstance(decay, float) and 0 < decay < 1):
+            return decay
+        raise ContractError(f"training.py: ema_decay must be a number between 0 and 1, or None, not {decay!r}.")
+
+    def trainer_kwargs(self, context: Context) -> dict[str, Any]:
+        kwargs = self.training.trainer_kwargs(context)
+        return checked_trainer_kwargs(kwargs)
+
+
+def checked_trainer_kwargs(kwargs: Any) -> dict[str, Any]:
+    """Lightning Trainer arguments that a pipeline may set. Raises `ContractError` naming a key that it may not."""
+    if not isinstance(kwargs, Mapping):
+        raise ContractError(f"training.py: trainer_kwargs must return a dict, not {type(kwargs).__name__}.")
+    for key in kwargs:
+        if key not in TRAINER_KEYS:
+            raise ContractError(
+                f"training.py: trainer_kwargs may not set {key!r} (allowed: {', '.join(TRAINER_KEYS)}); "
+                "devices, precision, logging, checkpoints and the time limit are set for you."
+            )
+    epochs = kwargs.get("max_epochs", DEFAULT_EPOCHS)
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or not 1 <= epochs <= 10_000:
+        raise ContractError(f"training.py: max_epochs must be a whole number from 1 to 10000, not {epochs!r}.")
+    callbacks = kwargs.get("callbacks") or []
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        if not isinstance(callback, Callback) or not isinstance(callback, CALLBACKS):
+            names = ", ".join(c.__name__ for c in CALLBACKS)
+            raise ContractError(
+                f"training.py: callback {type(callback).__name__} is not allowed (allowed: {names}); the best epoch is "
+                "kept for you, and ema_decay = 0.99 averages the weights."
+            )
+    listed = callbacks if isinstance(callbacks, list) else [callbacks]
+    return {**kwargs, "max_epochs": epochs, "callbacks": listed}
+
+
+def load_components() -> Components:
+    """Import the three components from `sys.path`. Raises what they raise, or `ContractError` for a missing name."""
+    modules = {name: importlib.import_module(name) for name in ("data", "model", "training")}
+    for name, wanted in (
+        ("data", ("DataModule",)),
+        ("model", ("Model",)),
+        ("training", ("batch_size", "trainer_kwargs", "configure_optimizers")),
+    ):
+        for attribute in wanted:
+            if not hasattr(modules[name], attribute):
+                raise ContractError(f"{name}.py must define {attribute}.")
+    return Components(**modules)

@@ -1,0 +1,79 @@
+"""What the three components may know about the task and the machine: the file `context.json` as an object."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PretrainedWeights:
+    """Weights at hand on this machine: a file of timm's parameter names, and the normalisation they were trained with."""
+
+    file: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Task, image shape, machine and limits. Images are `channels × height × width`; mean and std are per channel."""
+
+    classes: tuple[str, ...]
+    height: int
+    width: int
+    channels: int
+    mean: tuple[float, ...]  # of the training images, in [0, 1]
+    std: tuple[float, ...]
+    train_images: int  # images that the optimiser sees in one epoch
+    images_per_class: tuple[int, ...]  # in the training split, in the order of `classes`
+    seed: int = 0
+    fit_seconds: float = 600.0  # time limit of the training
+    threads: int = 1  # CPU threads
+    workers: int = 0  # DataLoader workers
+    accelerator: str = "auto"
+    precision: str = "32-true"
+    hardware: str = ""
+    validation_fraction: float = 0.1  # share of the training images kept for choosing the best epoch
+    pretrained: Mapping[str, PretrainedWeights] = field(default_factory=dict)  # by timm's model name
+    restoring: bool = False  # trained weights will be loaded: networks need no pretrained start
+    # The next two are known once the batch size and the number of epochs are; 0 before.
+    max_epochs: int = 0
+    steps_per_epoch: int = 0  # optimiser steps
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole training, for schedules such as OneCycleLR."""
+        return max(1, self.max_epochs * self.steps_per_epoch)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Context:
+        known = {f.name for f in dataclasses.fields(cls)}
+        data = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
+        data["pretrained"] = {
+            name: PretrainedWeights(w["file"], tuple(w["mean"]), tuple(w["std"]))
+            for name, w in values.get("pretrained", {}).items()
+        }
+        return cls(**data)
+
+    @classmethod
+    def load(cls, path: Path) -> Context:
+        """Read a file; the files it names are relative to its folder."""
+        context = cls.from_dict(json.loads(path.read_text()))
+        here = path.resolve().parent
+        found = {n: dataclasses.replace(w, file=str(here / w.file)) for n, w in context.pretrained.items()}
+        return context.replace(pretrained=found)
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def replace(self, **changes: Any) -> Context:
+        return dataclasses.replace(self, **changes)

@@ -1,0 +1,75 @@
+"""The smoke run: a few batches through every step of a pipeline, so that most mistakes show within seconds."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from components import Components
+from context import Context
+from predict import probabilities
+from template import ContractError, to_tensor
+from train import fit
+
+FAKE_BATCH = 8
+
+
+def smoke(components: Components, context: Context, data_folder: Path) -> None:
+    """Raise what is wrong with the pipeline: a shape, a contract, a loss that is not finite, or any error of its own."""
+    torch.set_num_threads(context.threads)
+    check_shapes(components, context)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        limit = {"limit_train_batches": 2, "limit_val_batches": 1, "max_epochs": 1, "max_steps": 2}
+        fit(components, context, data_folder, out, _silent, limit=limit)
+        batch = np.load(data_folder / "images.npy", mmap_mode="r")[:FAKE_BATCH]
+        for rows in probabilities(components, context, out, iter([np.asarray(batch)])):
+            if not np.isfinite(rows).all():
+                raise ContractError("after two training steps the model's outputs are not finite.")
+
+
+def _silent(event: dict[str, Any]) -> None:
+    """The two steps of a smoke run are no news."""
+
+
+def check_shapes(components: Components, context: Context) -> None:
+    """A fake batch through the transforms, the model and the loss."""
+    data, model = components.build_data(context), components.build_model(context)
+    fake = np.random.default_rng(0).integers(
+        0, 256, (FAKE_BATCH, context.height, context.width, context.channels), dtype=np.uint8
+    )
+    images = to_tensor(fake)
+    evaluated = data.eval_transform()(images)
+    single = data.train_transform()(images[0])
+    for name, tensor, dims in (("eval_transform", evaluated, 4), ("train_transform", single, 3)):
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.ndim != dims:
+            found = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+            raise ContractError(
+                f"data.py: {name} must turn uint8 C × H × W images into floating-point images, but gave {found}; "
+                "v2.ToDtype(torch.float32, scale=True) does it."
+            )
+    if single.shape != evaluated.shape[1:]:
+        raise ContractError(
+            f"data.py: train_transform gives {tuple(single.shape)} but eval_transform {tuple(evaluated.shape[1:])}; "
+            "both must give the same size."
+        )
+    model.eval()
+    wanted = (FAKE_BATCH, context.num_classes)
+    with torch.no_grad():
+        logits = model(evaluated)
+    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != wanted:
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ContractError(f"model.py: forward must return logits of shape {wanted} (batch, classes), but gave {found}.")
+    targets = torch.arange(FAKE_BATCH) % context.num_classes
+    mixed, soft = data.batch_transform(evaluated, targets)
+    if len(mixed) != len(soft) or (soft.ndim == 2 and soft.shape[1] != context.num_classes):
+        raise ContractError(
+            f"data.py: batch_transform must return images and targets of one batch (targets {FAKE_BATCH} or "
+            f"{wanted}), but gave {tuple(mixed.shape)} and {tuple(soft.shape)}."
+        )
+    loss = model.loss(logits, targets)
+    if not isinstance(loss, torch.Tensor) or loss.ndim != 0:
+        raise ContractError("model.py: loss must return one number (a scalar tensor).")

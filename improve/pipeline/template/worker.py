@@ -1,0 +1,145 @@
+"""The process inside the sandbox: imports the libraries once, then runs each command of its standard input in a fork.
+
+`python worker.py STATUS_FD`. A command is a line of JSON: `{"command": "smoke" | "fit" | "predict", …}`. Events and the
+end of each command go to STATUS_FD as lines of JSON. Nobody trusts them: they drive the display and the engineers'
+hints, never a score. The libraries' import (seconds) is done before the first command comes, so that it can overlap
+with other work; this process runs no tensor operation itself, because a fork of a process with threads may hang.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import components
+import numpy as np
+import predict
+import smoke
+import timm  # noqa: F401  # imported for the forks
+import torch
+import torchvision.transforms.v2  # noqa: F401
+import train
+from context import Context
+from template import ContractError, NonFiniteLoss
+
+MESSAGE_LENGTH = 2000
+DETAIL_LENGTH = 6000
+
+
+def classify(error: BaseException) -> str:
+    """A `domain.Reason` for what a component raised."""
+    text = str(error).lower()
+    if isinstance(error, SyntaxError):
+        return "syntax"
+    if isinstance(error, ImportError):
+        return "import"
+    if isinstance(error, ContractError):
+        return "contract"
+    if isinstance(error, NonFiniteLoss):
+        return "nan"
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "out of memory" in text or "can't allocate" in text:
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "disk full"
+    if isinstance(error, (RuntimeError, ValueError)) and any(word in text for word in ("shape", "size", "dimension")):
+        return "shape"
+    return "crash"
+
+
+def culprit(error: BaseException, folder: str) -> str | None:
+    """The component whose code is deepest in the traceback; a syntax error's own file; or the one a message names."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return Path(error.filename).stem
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if os.path.dirname(frame.filename) == folder:
+            return Path(frame.filename).stem
+    first = str(error).split(":", 1)[0]
+    return first.removesuffix(".py") if first in ("data.py", "model.py", "training.py") else None
+
+
+def short_traceback(error: BaseException, folder: str) -> str:
+    """The traceback from the first frame in a component on: what its engineer can act on."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, frame in enumerate(frames) if os.path.dirname(frame.filename) == folder), 0)
+    text = "".join(traceback.format_list(frames[first:])) + "".join(traceback.format_exception_only(error))
+    return text.replace(folder + "/", "")[-DETAIL_LENGTH:]
+
+
+class Status:
+    """Writes lines of JSON to the status descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        data = (json.dumps(event) + "\n").encode()
+        while data:
+            data = data[os.write(self.descriptor, data) :]
+
+
+def run(command: dict[str, Any], status: Status) -> None:
+    """Carry out one command in this (forked) process."""
+    folder = command["pipeline"]
+    sys.path.insert(0, folder)
+    context = Context.from_dict(command["context"])
+    parts = components.load_components()
+    if command["command"] == "smoke":
+        smoke.smoke(parts, context, Path(command["data"]))
+    elif command["command"] == "fit":
+        train.fit(parts, context, Path(command["data"]), Path(command["work"]), status)
+    elif command["command"] == "predict":
+        send_predictions(parts, context, command)
+
+
+def send_predictions(parts: components.Components, context: Context, command: dict[str, Any]) -> None:
+    """Little-endian float32 probabilities, row by row, to the command's descriptor."""
+    images = np.load(Path(command["data"]) / "images.npy", mmap_mode="r")
+    batches = (np.asarray(images[i : i + predict.BATCH]) for i in range(0, len(images), predict.BATCH))
+    with open(command["descriptor"], "wb", closefd=False) as pipe:
+        for rows in predict.probabilities(parts, context, Path(command["work"]), batches):
+            pipe.write(rows.astype("<f4").tobytes())
+
+
+def run_forked(command: dict[str, Any], status: Status) -> int:
+    """Run the command in a child and return its wait status."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    code = 1
+    try:
+        run(command, status)
+        code = 0
+    except BaseException as error:  # the border of the sandbox: whatever a component raises is reported, not ours
+        folder = command["pipeline"]
+        print(short_traceback(error, folder), file=sys.stderr)
+        status(
+            {
+                "event": "error",
+                "reason": classify(error),
+                "component": culprit(error, folder),
+                "message": f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH],
+                "detail": short_traceback(error, folder),
+            }
+        )
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    status = Status(int(sys.argv[1]))
+    status({"event": "ready"})
+    for line in sys.stdin:
+        outcome = run_forked(json.loads(line), status)
+        signal = outcome & 0x7F
+        status({"event": "end", "exit": outcome >> 8, "signal": signal})
+
+
+if __name__ == "__main__":
+    main()
