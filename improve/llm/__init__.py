@@ -1,0 +1,1 @@
+"""Asking a language model, or the rule-based expert that stands in for one."""
