@@ -1,0 +1,104 @@
+"""What the roles are shown of a run, as YAML: the context, the compact history, the training log, one step.
+
+The numbers come from the journal. Durations are shown coarsely: they differ between two runs of the same seed, and a
+prompt that quoted them exactly would make the runs drift apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+TRIED_LENGTH = 220
+NOTE_LENGTH = 300
+LOG_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Step:
+    """One iteration as the history shows it. Accuracies are fractions; the last two are self-reported."""
+
+    iteration: int
+    component: str
+    tried: str
+    verdict: str
+    accuracy: float | None = None
+    train_accuracy: float | None = None
+    validation_accuracy: float | None = None
+    reason: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """The epochs of one training (self-reported rows), and how much of its time limit it took."""
+
+    rows: Sequence[dict[str, Any]]
+    planned_epochs: int
+    epochs_that_fit: int
+    used_share: float
+
+
+def dump(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+
+
+def history(steps: Sequence[Step], full: int) -> str:
+    """The newest `full` steps in full, older ones without their notes. Two lines a step at most for those."""
+    shown = []
+    for position, step in enumerate(steps):
+        recent = position >= len(steps) - full
+        entry: dict[str, Any] = {
+            "iteration": step.iteration,
+            "component": step.component,
+            "tried": step.tried[: TRIED_LENGTH if recent else 60],
+            "verdict": step.verdict,
+        }
+        for name in ("accuracy", "train_accuracy", "validation_accuracy"):
+            value = getattr(step, name)
+            if value is not None:
+                entry[name] = round(value, 4)
+        if step.reason:
+            entry["reason"] = step.reason[:NOTE_LENGTH]
+        if step.note and recent:
+            entry["note"] = step.note[:NOTE_LENGTH]
+        shown.append(entry)
+    return dump(shown)
+
+
+def training_log(log: TrainingLog) -> str:
+    thinned = _thin(list(log.rows), LOG_ROWS)
+    keys = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate")
+    rows = [{k: _short(row[k]) for k in keys if k in row} for row in thinned]
+    return dump(
+        {
+            "time_used": _share(log.used_share),
+            "epochs": len(log.rows),
+            "planned_epochs": log.planned_epochs,
+            "epochs_that_fit": f"about {_one_digit(log.epochs_that_fit)}",
+            "rows": rows,
+        }
+    )
+
+
+def _thin(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    if len(rows) <= count:
+        return rows
+    return [rows[round(i * (len(rows) - 1) / (count - 1))] for i in range(count)]
+
+
+def _share(share: float) -> str:
+    tenths = round(share * 10) * 10
+    return f"about {tenths}% of the limit" if tenths >= 10 else "under 10% of the limit"
+
+
+def _one_digit(number: int) -> int:
+    scale = 10 ** max(0, len(str(number)) - 1)
+    return max(1, round(number / scale)) * scale if number else 0
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
