@@ -1,0 +1,85 @@
+"""What the user takes away: a folder with the best pipeline, its weights and our template, that runs on its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from improve.domain import COMPONENTS, Pipeline
+from improve.errors import ImproveError
+
+TEMPLATE = Path(__file__).parent / "template"
+FILES = (
+    "augment.py", "class_folders.py", "components.py", "context.py", "images.py", "predict.py", "template.py", "train.py",
+)  # fmt: skip
+WEIGHTS = "weights.pt"
+README = """# An image classifier for {classes} classes, made by improve
+
+    pip install -r requirements.txt
+    python predict.py IMAGES… --out predictions.csv    # files or folders → class and probability of each image
+    python train.py                                    # trains again on the run's images, into trained/
+    python train.py --data DIR                         # … on yours: one folder for each class
+
+data.py, model.py and training.py were written by {author}; the other files are improve's template (Apache-2.0).
+Classes: {names}
+"""
+
+
+def export(
+    target: Path,
+    pipeline: Pipeline,
+    work: Path,
+    context: Mapping[str, Any],
+    train_folder: Path,
+    versions: Mapping[str, str],
+    author: str,
+) -> Path:
+    """Fill `target` (anew) with the pipeline. The weights are copied as bytes: this process never opens them."""
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name in FILES:
+        shutil.copyfile(TEMPLATE / name, partial / name)
+    for name in COMPONENTS:
+        (partial / f"{name}.py").write_text(pipeline.source(name), encoding="utf-8", errors="replace")
+    copy_untrusted(work / WEIGHTS, partial / WEIGHTS)
+    values = {**context, "train_data": str(train_folder), "pretrained": _copy_pretrained(context, pipeline, partial)}
+    (partial / "context.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    needed = {**versions, "pillow": "", "numpy": ""}
+    lines = [f"{name.replace('_', '-')}{f'=={v}' if v else ''}" for name, v in sorted(needed.items())]
+    (partial / "requirements.txt").write_text("\n".join(lines) + "\n")
+    names = ", ".join(context["classes"])
+    text = README.format(classes=len(context["classes"]), author=author, names=names)
+    (partial / "README.md").write_text(text, encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    return target
+
+
+def copy_untrusted(source: Path, target: Path) -> None:
+    """Copy a file that generated code wrote. Follows no link and opens nothing but a regular file."""
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise ImproveError(f"the best pipeline left no weights at {source} ({error.strerror}).") from None
+    with open(descriptor, "rb") as file:
+        if not os.path.isfile(f"/proc/self/fd/{descriptor}"):
+            raise ImproveError(f"{source} is not a regular file.")
+        with open(target, "wb") as copy:
+            shutil.copyfileobj(file, copy)
+
+
+def _copy_pretrained(context: Mapping[str, Any], pipeline: Pipeline, folder: Path) -> dict[str, Any]:
+    """The pretrained weights that the model's source names, beside it: training again starts from them."""
+    used = {}
+    for name, weights in context["pretrained"].items():
+        if name in pipeline.model:
+            file = Path(weights["file"])
+            (folder / "pretrained").mkdir(exist_ok=True)
+            shutil.copyfile(file, folder / "pretrained" / file.name)
+            used[name] = {**weights, "file": f"pretrained/{file.name}"}
+    return used
