@@ -1,0 +1,1 @@
+"""Where trainings and predictions run: sandboxed processes on this machine."""

@@ -1,0 +1,191 @@
+"""A cell: one sandbox with a worker in it that has imported its libraries and waits for commands.
+
+Starting a cell early hides the import (seconds) behind other work. A cell sees fixed folders for its whole life; what
+they hold may be written after it has started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from improve.domain import Failure, Reason
+from improve.execution.status import StatusReader, failure_of
+from improve.sandbox import Confined, Limits, Sandbox
+
+TEMPLATE = Path(__file__).resolve().parent.parent / "pipeline" / "template"
+START_SECONDS = 180.0  # for the imports of a worker, on a busy machine
+READ = 1 << 20
+KILLED_FOR = {"memory": Reason.OUT_OF_MEMORY, "disk": Reason.DISK}
+
+
+@dataclass
+class Outcome:
+    """How a command ended. `data` is what came through the data pipe, at most one byte more than was asked for."""
+
+    failure: Failure | None = None
+    data: bytes = b""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Cell:
+    """One worker in one sandbox. `run` may be called again as long as `alive`."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        *,
+        readable: Sequence[Path],
+        writable: Sequence[Path],
+        env: Mapping[str, str],
+        limits: Limits,
+        log: Path,
+        devices: Sequence[Path],
+        cwd: Path,
+    ) -> None:
+        status_read, status_write = os.pipe()
+        data_read, data_write = os.pipe()
+        self._status, self._data = status_read, data_read
+        self._descriptor = data_write
+        self._reader = StatusReader()
+        self._ready = False
+        self._started = time.monotonic()
+        try:
+            self._confined: Confined = sandbox.start(
+                [sys.executable, "-B", str(TEMPLATE / "worker.py"), str(status_write)],
+                readable=[TEMPLATE, *readable],
+                writable=writable,
+                cwd=cwd,
+                env={**env, "PYTHONPATH": str(TEMPLATE)},
+                limits=limits,
+                log=log,
+                pass_fds=(status_write, data_write),
+                devices=devices,
+            )
+        finally:
+            os.close(status_write)
+            os.close(data_write)
+
+    @property
+    def alive(self) -> bool:
+        return self._confined.poll() is None
+
+    def run(
+        self,
+        command: Mapping[str, Any],
+        seconds: float,
+        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+        data_bytes: int = 0,
+    ) -> Outcome:
+        """Carry out one command within `seconds` (after the worker is ready). Anything odd becomes a failure."""
+        outcome = Outcome()
+        if not self._ready:
+            self._pump(outcome, self._started + START_SECONDS, "ready", on_event, 0)
+            if outcome.failure:
+                return outcome
+            self._ready = True
+        started = time.monotonic()
+        line = json.dumps({**command, "descriptor": self._descriptor}) + "\n"
+        try:
+            self._confined.stdin.write(line.encode())
+        except BrokenPipeError:
+            outcome.failure = self._ended()
+            return outcome
+        self._pump(outcome, started + seconds, "end", on_event, data_bytes)
+        outcome.seconds = round(time.monotonic() - started, 3)
+        return outcome
+
+    def _pump(
+        self, outcome: Outcome, deadline: float, until: str, on_event: Callable[[dict[str, Any]], None], wanted: int
+    ) -> None:
+        """Read both pipes until the event `until`, the deadline, or the end of the sandbox."""
+        error: Failure | None = None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._status, selectors.EVENT_READ)
+            selector.register(self._data, selectors.EVENT_READ)
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    self.kill()
+                    outcome.failure = Failure(Reason.TIMEOUT, "not finished at the hard time limit; it was stopped.")
+                    return
+                for key, _ in selector.select(min(left, 0.5)):
+                    if key.fd == self._data:
+                        self._take(outcome, wanted)
+                        continue
+                    received = os.read(self._status, READ)
+                    if not received:
+                        selector.unregister(self._status)
+                    for event in self._reader.feed(received):
+                        kind = event.get("event")
+                        if kind == "error":
+                            error = failure_of(event)
+                        elif kind == until:
+                            self._drain(outcome, wanted)
+                            outcome.failure = self._verdict(event, error)
+                            return
+                        else:
+                            outcome.events.append(event)
+                            on_event(event)
+                if self._reader.flooded or len(outcome.data) > wanted:
+                    self.kill()
+                    outcome.failure = Failure(Reason.PREDICTIONS, "more output than was asked for; it was stopped.")
+                    return
+                if not self.alive:
+                    outcome.failure = error or self._ended()
+                    return
+
+    def _take(self, outcome: Outcome, wanted: int) -> None:
+        room = wanted + 1 - len(outcome.data)
+        outcome.data += os.read(self._data, max(1, min(READ, room)))
+
+    def _drain(self, outcome: Outcome, wanted: int) -> None:
+        """What is still in the data pipe when the command has ended."""
+        os.set_blocking(self._data, False)
+        try:
+            while len(outcome.data) <= wanted:
+                before = len(outcome.data)
+                self._take(outcome, wanted)
+                if len(outcome.data) == before:
+                    return
+        except BlockingIOError:
+            return
+        finally:
+            os.set_blocking(self._data, True)
+
+    def _verdict(self, event: Mapping[str, Any], error: Failure | None) -> Failure | None:
+        if event.get("event") == "ready" or (event.get("exit") == 0 and event.get("signal") == 0 and not error):
+            return None
+        if self._confined.killed_for:
+            return self._ended()
+        if error:
+            return error
+        if event.get("signal"):
+            return Failure(Reason.CRASH, f"the code was ended by signal {event.get('signal')!s:.3}.")
+        return Failure(Reason.CRASH, f"the code ended with exit code {event.get('exit')!s:.3} and no message.")
+
+    def _ended(self) -> Failure:
+        """Why the sandbox is gone."""
+        code = self._confined.wait(10.0)
+        limit = self._confined.killed_for
+        if limit:
+            reason = KILLED_FOR.get(limit, Reason.CRASH)
+            return Failure(reason, f"the sandbox was stopped: it used more {limit} than it may.")
+        return Failure(Reason.CRASH, f"the sandbox ended with exit code {code}.")
+
+    def kill(self) -> None:
+        """End the sandbox and everything in it. Idempotent."""
+        self._confined.kill()
+
+    def close(self) -> None:
+        self.kill()
+        for descriptor in (self._status, self._data):
+            os.close(descriptor)

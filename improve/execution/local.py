@@ -1,0 +1,265 @@
+"""Trainings and predictions on this machine, one at a time, each in a sandbox of its own.
+
+For iteration k there are up to three cells: `fit` (smoke runs and the training; sees training images and labels),
+`predict` (sees the blinded selection images and, read-only, what the training left) and `audit` (the same, with a
+re-blinded part of the images). No cell outlives its iteration.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from improve.config import ExecutorConfig
+from improve.datasets import Dataset
+from improve.domain import COMPONENTS, Failure, Pipeline, Reason
+from improve.execution import machine
+from improve.execution.cell import Cell
+from improve.execution.status import ROW_KEYS, epoch_row
+from improve.sandbox import Limits, Sandbox
+from improve.scoring import BadPredictions, parse_predictions
+
+Kind = Literal["fit", "predict", "audit"]
+GIB = 1024**3
+MIB = 1024**2
+# Beyond its own time limit a training may finish its step and its validation, and write its weights.
+GRACE_SHARE, GRACE_SECONDS = 0.5, 30.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One training. `rows` (an epoch each) and the numbers of epochs are self-reported."""
+
+    failure: Failure | None
+    seconds: float
+    rows: tuple[dict[str, Any], ...] = ()
+    planned_epochs: int = 0
+    epochs_that_fit: int = 0
+
+
+@dataclass
+class LocalExecutor:
+    """Runs one run's pipelines. `phase(iteration, stage, detail)` tells the display what is going on."""
+
+    config: ExecutorConfig
+    sandbox: Sandbox
+    dataset: Dataset
+    weights: Mapping[str, Mapping[str, Any]]  # pretrained ones by timm's name: file, mean, std
+    folder: Path  # of the run
+    seed: int
+    phase: Callable[[int, str, str], None]
+    _cells: dict[tuple[Kind, int], Cell] = field(default_factory=dict)
+
+    def candidate_folder(self, iteration: int) -> Path:
+        return self.folder / "candidates" / f"{iteration:03d}"
+
+    def work_folder(self, iteration: int) -> Path:
+        """What a training leaves: opaque, never opened by this process."""
+        return self.folder / "work" / f"{iteration:03d}"
+
+    def write(self, iteration: int, pipeline: Pipeline) -> None:
+        """Put the three components where the sandbox sees them."""
+        folder = self.candidate_folder(iteration)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in COMPONENTS:
+            (folder / f"{name}.py").write_text(pipeline.source(name), encoding="utf-8", errors="replace")
+
+    def smoke(self, iteration: int, attempt: int, pipeline: Pipeline) -> Failure | None:
+        """A few batches through all three components."""
+        self.write(iteration, pipeline)
+        self.phase(iteration, "check", "smoke run")
+        cell = self._take("fit", iteration)
+        outcome = cell.run(self._command("smoke", iteration, f"smoke {attempt}"), self.config.smoke_seconds)
+        self._cells[("fit", iteration)] = cell
+        return outcome.failure
+
+    def fit(self, iteration: int, pipeline: Pipeline) -> Fit:
+        """Train, within the time limit; leaves the weights in the work folder."""
+        self.write(iteration, pipeline)
+        cell = self._take("fit", iteration)
+        self._expect("predict", iteration)
+        self._expect("audit", iteration)
+        rows: list[dict[str, Any]] = []
+        speed: dict[str, int] = {}
+
+        def on_event(event: dict[str, Any]) -> None:
+            if event.get("event") == "epoch":
+                rows.append(epoch_row(event))
+                self.phase(iteration, "training", _progress(rows[-1], event.get("of")))
+            elif event.get("event") == "speed" and isinstance(event.get("epochs_that_fit"), int):
+                speed["fit"] = event["epochs_that_fit"]
+            if isinstance(event.get("of"), int):
+                speed["of"] = event["of"]
+
+        self.phase(iteration, "training", "")
+        limit = self.config.fit_seconds
+        hard = limit + max(GRACE_SECONDS, GRACE_SHARE * limit)
+        outcome = cell.run(self._command("fit", iteration, "fit"), hard, on_event)
+        cell.close()
+        self._write_metrics(iteration, rows)
+        return Fit(outcome.failure, outcome.seconds, tuple(rows), speed.get("of", 0), speed.get("fit", 0))
+
+    def predict(self, iteration: int, kind: Literal["predict", "audit"], rows: int) -> np.ndarray | Failure:
+        """Probabilities `rows × K` for the selection images, or for the audit's part of them."""
+        return self._predict(self._take(kind, iteration), iteration, self._inputs(kind, iteration), rows)
+
+    def predict_test(self, iteration: int) -> np.ndarray | Failure:
+        """Probabilities for the test images. The caller sees to it that this happens once."""
+        inputs = self.dataset.inputs_folder("test")
+        cell = self._start(iteration, [inputs], [], "test.log")
+        return self._predict(cell, iteration, inputs, self.dataset.counts["test"])
+
+    def audit_folder(self, iteration: int) -> Path:
+        """Where the re-blinded part of the selection images goes."""
+        return self.folder / "audit" / f"{iteration:03d}"
+
+    def expect(self, iteration: int) -> None:
+        """Start the sandbox of the next training early, if a core is free for it."""
+        self._expect("fit", iteration)
+
+    def discard(self, iteration: int, keep_work: bool) -> None:
+        """End what an iteration still runs, and remove what it left unless it is kept."""
+        for key in [key for key in self._cells if key[1] == iteration]:
+            self._cells.pop(key).close()
+        shutil.rmtree(self.audit_folder(iteration), ignore_errors=True)
+        if not keep_work:
+            shutil.rmtree(self.work_folder(iteration), ignore_errors=True)
+
+    def close(self) -> None:
+        for cell in self._cells.values():
+            cell.close()
+        self._cells.clear()
+
+    def _predict(self, cell: Cell, iteration: int, inputs: Path, rows: int) -> np.ndarray | Failure:
+        self.phase(iteration, "predicting", f"{rows} images")
+        classes = len(self.dataset.class_names)
+        command = {**self._command("predict", iteration, "predict"), "data": str(inputs)}
+        outcome = cell.run(command, self.config.predict_seconds, data_bytes=rows * classes * 4)
+        cell.close()
+        if outcome.failure:
+            return outcome.failure
+        try:
+            return parse_predictions(outcome.data, rows, classes)
+        except BadPredictions as error:
+            return Failure(Reason.PREDICTIONS, str(error))
+
+    def _inputs(self, kind: Kind, iteration: int) -> Path:
+        if kind == "fit":
+            return self.dataset.train_folder
+        return self.dataset.inputs_folder("selection") if kind == "predict" else self.audit_folder(iteration)
+
+    def _expect(self, kind: Kind, iteration: int) -> None:
+        if machine.cores() > 1 and (kind, iteration) not in self._cells:
+            self._cells[(kind, iteration)] = self._open(kind, iteration)
+
+    def _take(self, kind: Kind, iteration: int) -> Cell:
+        cell = self._cells.pop((kind, iteration), None)
+        if cell is not None and cell.alive:
+            return cell
+        if cell is not None:
+            cell.close()
+        return self._open(kind, iteration)
+
+    def _open(self, kind: Kind, iteration: int) -> Cell:
+        inputs = self._inputs(kind, iteration)
+        inputs.mkdir(parents=True, exist_ok=True)
+        if kind != "fit":
+            return self._start(iteration, [inputs], [], f"{kind}.log")
+        work = self.work_folder(iteration)
+        # What a killed process left there is of no use: the training starts anew.
+        shutil.rmtree(work, ignore_errors=True)
+        return self._start(iteration, [inputs], [work], "log.txt")
+
+    def _start(self, iteration: int, readable: list[Path], writable: list[Path], log: str) -> Cell:
+        candidate, work = self.candidate_folder(iteration), self.work_folder(iteration)
+        for path in (candidate, work):
+            path.mkdir(parents=True, exist_ok=True)
+        return Cell(
+            self.sandbox,
+            readable=[candidate, *readable, *([] if writable else [work]), *(Path(w["file"]) for w in self.weights.values())],
+            writable=writable,
+            cwd=candidate,
+            env=self._environment(),
+            limits=Limits(
+                memory_bytes=int(self.config.memory_gib * GIB),
+                disk_bytes=int(self.config.disk_gib * GIB),
+                output_bytes=int(self.config.output_mib * MIB),
+            ),
+            log=candidate / log,
+            devices=machine.gpu_devices(self.config),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        """One thread until a training sets its own number: a worker that forks must not have started any."""
+        return {
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "CUDA_CACHE_DISABLE": "1",
+        }
+
+    def _command(self, command: str, iteration: int, phase: str) -> dict[str, Any]:
+        data = self.dataset
+        return {
+            "command": command,
+            "pipeline": str(self.candidate_folder(iteration)),
+            "work": str(self.work_folder(iteration)),
+            "data": str(data.train_folder),
+            "context": self.context(f"{iteration} {phase}"),
+        }
+
+    def context(self, phase: str = "") -> dict[str, Any]:
+        """What the components may know, as `template/context.py` reads it."""
+        data = self.dataset
+        gpu = machine.uses_gpu(self.config)
+        return {
+            "classes": list(data.class_names),
+            "height": data.height,
+            "width": data.width,
+            "channels": data.channels,
+            "mean": list(data.mean),
+            "std": list(data.std),
+            "train_images": data.counts["train"],
+            "images_per_class": list(data.images_per_class),
+            "seed": derived_seed(self.seed, phase),
+            "fit_seconds": self.config.fit_seconds,
+            "threads": machine.training_threads(self.config),
+            "workers": self.config.workers,
+            "accelerator": "gpu" if gpu else "cpu",
+            "precision": self.config.precision,
+            "hardware": machine.description(self.config),
+            "pretrained": {name: dict(weights) for name, weights in self.weights.items()},
+        }
+
+    def _write_metrics(self, iteration: int, rows: list[dict[str, Any]]) -> None:
+        with open(self.candidate_folder(iteration) / "metrics.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, ROW_KEYS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def derived_seed(seed: int, phase: str) -> int:
+    """A seed below 2³¹ from the run's and the phase, so that resuming needs no saved generator."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {phase}".encode()).digest()[:4], "big") >> 1
+
+
+def subset_size(total: int) -> int:
+    """How many selection images an audit predicts again."""
+    return min(total, max(32, min(512, total // 4)))
+
+
+def _progress(row: Mapping[str, Any], of: Any) -> str:
+    accuracy = row.get("validation_accuracy")
+    value = f", validation {accuracy:.3f}" if isinstance(accuracy, float) else ""
+    return f"epoch {row.get('epoch', '?')}/{of if isinstance(of, int) else '?'}{value}"
