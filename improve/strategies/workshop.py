@@ -1,0 +1,355 @@
+"""What all strategies share: the team, the executor, the incumbent, and the way from a candidate to its verdict.
+
+Every step that asks a model or runs code goes through `Journal.once`, so that a resumed run finds it done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from improve.acceptance import Judgement, judge
+from improve.agents import views
+from improve.agents.parsing import Proposal
+from improve.agents.team import NoUsableReply, Team
+from improve.config import Config
+from improve.datasets import Dataset
+from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason, Verdict
+from improve.execution.local import Fit, LocalExecutor
+from improve.journal import Journal
+from improve.pipeline import contract
+from improve.scoring import Answers, answers, load_predictions, save_predictions, score
+from improve.strategies.audit import audit
+
+MAX_DIFF = 6000  # characters of a diff that the summarizer is shown
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """The best accepted pipeline so far."""
+
+    iteration: int
+    pipeline: Pipeline
+    answers: Answers
+    log: views.TrainingLog
+
+
+class Workshop:
+    """One run's state. `steps` is the history that the analyst reads; all its numbers come from the journal."""
+
+    def __init__(
+        self, config: Config, dataset: Dataset, team: Team, executor: LocalExecutor, journal: Journal, folder: Path
+    ) -> None:
+        self.config, self.dataset, self.team = config, dataset, team
+        self.executor, self.journal, self.folder = executor, journal, folder
+        self.labels = dataset.labels("selection")
+        self.incumbent: Incumbent | None = None
+        self.first: int | None = None  # the iteration of the first pipeline that had a score
+        self.steps: list[views.Step] = []
+        self.plan = ""
+        self._last_failure: Failure | None = None
+        self._proposed: dict[int, str] = {}
+
+    # ------------------------------------------------------------------ proposals
+
+    def first_pipeline(self, iteration: int) -> Pipeline:
+        """The architect's whole pipeline, or its plan and then one engineer after the other (bottom-up)."""
+        if self.config.strategy.unified_initialization:
+            self.plan, pipeline = self.team.pipeline(iteration, self._last_failure)
+            return pipeline
+        self.plan = self.team.plan(iteration, self._last_failure)
+        sources: dict[str, str] = {}
+        for component in COMPONENTS:
+            sources[component] = self.team.engineer(component, iteration, dict(sources), plan=self.plan)
+        return Pipeline(**sources)
+
+    def propose(self, iteration: int) -> Proposal:
+        """The analyst's choice of one component, recorded."""
+        incumbent = self._require_incumbent()
+        history = views.history(self.steps, self.config.strategy.history)
+        log = views.training_log(incumbent.log)
+        proposal = self.team.analyst(iteration, history, log, _sources(incumbent.pipeline))
+        self._proposed[iteration] = proposal.component
+        self.journal.once(
+            f"proposal-{iteration}", "proposal", lambda: {"iteration": iteration, **proposal.model_dump()}
+        )
+        return proposal
+
+    def proposed_component(self, iteration: int) -> str:
+        """What the analyst chose in this iteration, "" if it gave no usable answer."""
+        return self._proposed.get(iteration, "")
+
+    def revise(self, iteration: int, proposal: Proposal) -> Pipeline:
+        """The incumbent with one component written anew by its engineer."""
+        component = _one_component(proposal.component)
+        incumbent = self._require_incumbent()
+        source = self.team.engineer(
+            component, iteration, _sources(incumbent.pipeline), feedback=proposal.feedback
+        )
+        return incumbent.pipeline.with_component(component, source)
+
+    # ------------------------------------------------------------------ from a candidate to its verdict
+
+    def evaluate(self, iteration: int, component: str, pipeline: Pipeline, feedback: str = "") -> None:
+        """Check (with repairs), train, score, judge, record; the better pipeline becomes the incumbent."""
+        try:
+            checked = self._checked(iteration, component, pipeline, feedback)
+        except NoUsableReply as error:
+            checked = error.failure
+        if isinstance(checked, Failure):
+            self.fail(iteration, component, checked, feedback)
+            return
+        pipeline = checked
+        self._record_candidate(iteration, pipeline)
+        fit = self._fit(iteration, pipeline)
+        if fit.failure:
+            self.fail(iteration, component, fit.failure, feedback, fit)
+            return
+        given = self._score(iteration)
+        if isinstance(given, Failure):
+            self.fail(iteration, component, given, feedback, fit)
+            return
+        judgement = self._judge(given)
+        if judgement.verdict is Verdict.ACCEPTED:
+            failure = audit(self.journal, self.executor, self.dataset, iteration, given)
+            if failure:
+                self.fail(iteration, component, failure, feedback, fit)
+                return
+        self._conclude(iteration, component, feedback, judgement, pipeline, fit, given)
+
+    def fail(
+        self, iteration: int, component: str, failure: Failure, feedback: str = "", fit: Fit | None = None
+    ) -> None:
+        """An iteration without a score: recorded, summarised, told to the analyst."""
+        self._last_failure = failure
+        judgement = Judgement(Verdict.FAILED, f"failed: {failure.reason.value}: {failure.message}")
+        self._conclude(iteration, component, feedback, judgement, None, fit, None, failure)
+
+    def _checked(
+        self, iteration: int, component: str, pipeline: Pipeline, feedback: str
+    ) -> Pipeline | Failure:
+        """The pipeline once it passes, after at most `strategy.repairs` repairs by the engineer concerned."""
+        for attempt in range(1 + self.config.strategy.repairs):
+            failure = self._check(iteration, attempt, component, pipeline)
+            if failure is None or attempt == self.config.strategy.repairs:
+                return failure or pipeline
+            broken = failure.component or "model" if component == "all" else _one_component(component)
+            source = self.team.engineer(
+                broken, iteration, _sources(pipeline), plan=self.plan, feedback=feedback, error=failure
+            )
+            pipeline = pipeline.with_component(broken, source)
+        raise AssertionError("the loop returns")
+
+    def _check(self, iteration: int, attempt: int, component: str, pipeline: Pipeline) -> Failure | None:
+        def check() -> dict[str, Any]:
+            failure = self._unchanged(component, pipeline) or contract.check(pipeline)
+            if failure is None:
+                failure = self.executor.smoke(iteration, attempt, pipeline)
+            return {"iteration": iteration, "attempt": attempt, "component": component, "failure": _as_dict(failure)}
+
+        return _failure(self.journal.once(f"check-{iteration}-{attempt}", "check", check)["failure"])
+
+    def _unchanged(self, component: str, pipeline: Pipeline) -> Failure | None:
+        """The guard of one component an iteration: the candidate differs from the incumbent in it, and only in it."""
+        if component == "all" or self.incumbent is None:
+            return None
+        changed = pipeline.changed(self.incumbent.pipeline)
+        own = _one_component(component)
+        if not changed:
+            return Failure(Reason.CONTRACT, f"{own}.py is the same as before: nothing was revised.", own)
+        if changed != (own,):
+            raise AssertionError(f"a revision of {own} changed {changed}")
+        return None
+
+    def _record_candidate(self, iteration: int, pipeline: Pipeline) -> None:
+        parent = self.incumbent
+        changed = pipeline.changed(parent.pipeline) if parent else COMPONENTS
+        folder = self.executor.candidate_folder(iteration)
+        self.executor.write(iteration, pipeline)
+        self.journal.once(
+            f"candidate-{iteration}",
+            "candidate",
+            lambda: {
+                "iteration": iteration,
+                "parent": parent.iteration if parent else None,
+                "changed": list(changed),
+                "hashes": pipeline.hashes(),
+                "folder": str(folder.relative_to(self.folder)),
+            },
+        )
+
+    def _fit(self, iteration: int, pipeline: Pipeline) -> Fit:
+        def train() -> dict[str, Any]:
+            if iteration < self.config.strategy.iterations:
+                self.executor.expect(iteration + 1)
+            fit = self.executor.fit(iteration, pipeline)
+            last = fit.rows[-1] if fit.rows else {}
+            best = max((row.get("validation_accuracy", 0.0) for row in fit.rows), default=None)
+            return {
+                "iteration": iteration,
+                "failure": _as_dict(fit.failure),
+                "fit_seconds": fit.seconds,
+                "epochs": len(fit.rows),
+                "train_accuracy": last.get("train_accuracy"),
+                "validation_accuracy": best,
+                "planned_epochs": fit.planned_epochs,
+                "epochs_that_fit": fit.epochs_that_fit,
+                "rows": list(fit.rows),
+            }
+
+        record = self.journal.once(f"training-{iteration}", "training", train)
+        return Fit(
+            _failure(record["failure"]),
+            record["fit_seconds"],
+            tuple(record["rows"]),
+            record["planned_epochs"],
+            record["epochs_that_fit"],
+        )
+
+    def _score(self, iteration: int) -> Answers | Failure:
+        file = f"predictions/selection-{iteration:03d}.npy"
+
+        def predict() -> dict[str, Any]:
+            self.dataset.verify()
+            given = self.executor.predict(iteration, "predict", self.dataset.counts["selection"])
+            if isinstance(given, Failure):
+                return {"iteration": iteration, "failure": _as_dict(given)}
+            result = score(given, self.labels)
+            (self.folder / file).parent.mkdir(exist_ok=True)
+            return {
+                "iteration": iteration,
+                "failure": None,
+                **dataclasses.asdict(result),
+                "accuracy": result.accuracy,
+                "predictions": file,
+                "sha256": save_predictions(self.folder / file, given),
+            }
+
+        record = self.journal.once(f"score-{iteration}", "score", predict)
+        if record["failure"]:
+            return _failure(record["failure"]) or Failure(Reason.PREDICTIONS, "no predictions")
+        return answers(load_predictions(self.folder / file, record["sha256"]))
+
+    def _judge(self, given: Answers) -> Judgement:
+        rule = self.config.acceptance
+        return judge(
+            rule.rule, given, self.incumbent.answers if self.incumbent else None, self.labels, rule.alpha
+        )
+
+    def _conclude(
+        self,
+        iteration: int,
+        component: str,
+        feedback: str,
+        judgement: Judgement,
+        pipeline: Pipeline | None,
+        fit: Fit | None,
+        given: Answers | None,
+        failure: Failure | None = None,
+    ) -> None:
+        """Record the verdict, change the incumbent if it is one, and let the summarizer say a sentence."""
+        accepted = judgement.verdict is Verdict.ACCEPTED and pipeline is not None and given is not None
+        before = self.incumbent
+        if accepted and pipeline is not None and given is not None and fit is not None:
+            self.incumbent = Incumbent(iteration, pipeline, given, self._log(fit))
+            self.first = iteration if self.first is None else self.first
+        self.journal.once(
+            f"verdict-{iteration}",
+            "verdict",
+            lambda: {
+                "iteration": iteration,
+                "component": component,
+                "verdict": judgement.verdict.value,
+                "note": judgement.note,
+                "wins": judgement.wins,
+                "losses": judgement.losses,
+                "p_value": judgement.p_value,
+                "incumbent": self.incumbent.iteration if self.incumbent else None,
+            },
+        )
+        self._tidy(iteration, before, accepted)
+        step = self._step(iteration, component, feedback, judgement, fit, given, failure)
+        text = self._summary(step, before, pipeline, feedback)
+        self.journal.once(f"summary-{iteration}", "summary", lambda: {"iteration": iteration, "text": text})
+        self.steps.append(dataclasses.replace(step, note=text))
+
+    def _tidy(self, iteration: int, before: Incumbent | None, accepted: bool) -> None:
+        """Keep the weights of the first pipeline and of the incumbent; nobody needs the others."""
+        self.executor.discard(iteration, keep_work=accepted)
+        if accepted and before and before.iteration != self.first:
+            self.executor.discard(before.iteration, keep_work=False)
+
+    def _step(
+        self,
+        iteration: int,
+        component: str,
+        feedback: str,
+        judgement: Judgement,
+        fit: Fit | None,
+        given: Answers | None,
+        failure: Failure | None,
+    ) -> views.Step:
+        rows = fit.rows if fit else ()
+        return views.Step(
+            iteration=iteration,
+            component=component,
+            tried=feedback or "a first pipeline",
+            verdict=judgement.verdict.value,
+            accuracy=float(np.mean(given == self.labels)) if given is not None else None,
+            train_accuracy=rows[-1].get("train_accuracy") if rows else None,
+            validation_accuracy=max((r.get("validation_accuracy", 0.0) for r in rows), default=None),
+            reason=f"{failure.reason.value}: {failure.message}" if failure else "",
+        )
+
+    def _summary(self, step: views.Step, before: Incumbent | None, pipeline: Pipeline | None, feedback: str) -> str:
+        shown = {"iteration": step.iteration, "component": step.component, "feedback": feedback, "verdict": step.verdict}
+        if step.reason:
+            shown["failure"] = step.reason
+        diff = _diff(before.pipeline, pipeline) if before and pipeline else ""
+        try:
+            return self.team.summary(step.iteration, views.dump(shown), diff[:MAX_DIFF])
+        except NoUsableReply as error:
+            return f"(no summary: {error})"
+
+    def _log(self, fit: Fit) -> views.TrainingLog:
+        share = fit.seconds / self.config.executor.fit_seconds
+        return views.TrainingLog(fit.rows, fit.planned_epochs, fit.epochs_that_fit, share)
+
+    def _require_incumbent(self) -> Incumbent:
+        if self.incumbent is None:
+            raise AssertionError("a revision needs an incumbent")
+        return self.incumbent
+
+
+def _sources(pipeline: Pipeline) -> Mapping[str, str]:
+    return {name: pipeline.source(name) for name in COMPONENTS}
+
+
+def _one_component(name: str) -> Component:
+    return next(component for component in COMPONENTS if component == name)
+
+
+def _diff(old: Pipeline, new: Pipeline) -> str:
+    lines: list[str] = []
+    for name in new.changed(old):
+        before, after = old.source(name).splitlines(), new.source(name).splitlines()
+        lines += difflib.unified_diff(before, after, f"before/{name}.py", f"after/{name}.py", lineterm="", n=2)
+    return "\n".join(lines)
+
+
+def _as_dict(failure: Failure | None) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    return {**dataclasses.asdict(failure), "reason": failure.reason.value}
+
+
+def _failure(values: Mapping[str, Any] | None) -> Failure | None:
+    if values is None:
+        return None
+    return Failure(Reason(values["reason"]), values["message"], values["component"], values["detail"])
