@@ -1,0 +1,89 @@
+"""From Hydra's composed configuration to the typed one, and Hydra's errors in words for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from improve.config import Config
+from improve.errors import ConfigError, nearest
+
+CONF = Path(__file__).parent / "conf"
+
+
+def to_config(values: DictConfig) -> Config:
+    """The typed configuration. Raises `ConfigError` for keys that the schema does not know (`+key=` slips past it)."""
+    known = set(_keys(Config))
+    for key in _leaves(OmegaConf.to_container(values, resolve=True)):
+        if key not in known:
+            raise ConfigError(f"there is no key {key!r}.", _near(key))
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error, [])) from None
+    assert isinstance(config, Config)
+    return config
+
+
+def explain(error: Exception, overrides: Sequence[str]) -> str:
+    """One sentence and a fix for what Hydra or OmegaConf could not compose."""
+    text = str(error)
+    option = re.search(r"(?:Could not find|Could not load) '([\w./-]+)'", text)
+    if option and "/" in option[1]:
+        group, name = option[1].rsplit("/", 1)
+        options = [file.stem for file in (CONF / group).glob("*.yaml")]
+        return f"there is no {group}={name}.\n  fix: {nearest(name, options)}"
+    key = re.search(r"Could not override '([\w./-]+)'", text) or re.search(r"Key '([\w.]+)' (?:is )?not in", text)
+    if key:
+        full = next((o.split("=")[0].lstrip("+~") for o in overrides if o.lstrip("+~").startswith(key[1])), key[1])
+        return f"there is no key {full!r}.\n  fix: {_near(full)}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    full_key = next((line.split(": ", 1)[1] for line in lines if line.startswith("full_key: ")), "")
+    # Hydra's first line says in which file; the sentence that says what is wrong comes after it.
+    telling = [line for line in lines if not line.startswith(("In '", "full_key:", "reference_type=", "object_type="))]
+    what = telling[0] if telling else type(error).__name__
+    if error.__cause__ is not None and what.startswith("Error "):
+        what = f"{what}: {str(error.__cause__).splitlines()[0]}"
+    where = f"{full_key}: " if full_key and full_key not in what else ""
+    return f"{where}{what}\n  fix: see the keys and their values with --cfg job"
+
+
+def _near(key: str) -> str:
+    """Keys like this one: by the whole name, or by its last part."""
+    keys = list(_keys(Config))
+    groups = sorted({k.split(".")[0] for k in keys})
+    last = key.rsplit(".", 1)[-1]
+    same = [k for k in keys if k.rsplit(".", 1)[-1] == last]
+    if same:
+        return f"did you mean {' or '.join(same)}?"
+    hint = nearest(key, [*keys, *groups])
+    return hint.split("? (valid:")[0] + "? (--cfg job lists all keys)" if hint.startswith("did") else "--cfg job lists all keys"
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all values of a (nested) dataclass."""
+    for field in dataclasses.fields(node):
+        kind = _dataclass_of(field)
+        if kind is not None:
+            yield from _keys(kind, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}"
+
+
+def _dataclass_of(field: dataclasses.Field[Any]) -> type | None:
+    factory = field.default_factory
+    return factory if isinstance(factory, type) and dataclasses.is_dataclass(factory) else None
+
+
+def _leaves(values: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
