@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Sets up .venv on first use, then runs the tests; arguments are pytest's:
+#   bash scripts/test.sh -m 'not slow' tests/test_scoring.py
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+set_up weights,test
+cd "$root"
+exec "$venv/bin/python" -m pytest "$@"
