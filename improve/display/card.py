@@ -1,0 +1,115 @@
+"""The card at the end of a run: what was reached, whether it can be believed, what it cost, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from improve.display.sentences import accepted_sentence, both_tests, comparison, doubt, headline, warnings
+from improve.display.terminal import Writer
+from improve.display.text import count, interval, money, one_line, percent, time_taken
+from improve.history import History
+from improve.records import TestRecord
+
+BEST = "best"  # the folder that a user takes away
+PAGE = "run.html"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the card: a label (may be empty), its text, and a style that rich knows."""
+
+    label: str
+    text: str
+    style: str = ""
+
+
+def print_end_card(history: History, run_folder: Path, *, resume: str = "", stream: TextIO | None = None) -> None:
+    """Print the card, in colour on a terminal. `resume` is the command that continues an unfinished run."""
+    writer = Writer(stream or sys.stdout)
+    rows = card_rows(history, run_folder, resume)
+    width = max(len(row.label) for row in rows) + 2
+    lines = [(f"  {row.label:<{width}}{row.text}".rstrip(), row.style) for row in rows]
+    if not writer.stream.isatty():
+        for line, _ in lines:
+            writer.line(line)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=writer.stream, highlight=False, markup=False, emoji=False)
+    for line, style in lines:
+        # No frame and no hard wrapping, so that a command can be copied whole.
+        console.print(Text(writer.fit(line), style), soft_wrap=True)
+
+
+def card_rows(history: History, run_folder: Path, resume: str = "") -> list[Row]:
+    """The card's lines, from the headline to the commands."""
+    run = history.run
+    rows = [Row("", ""), Row("", f"improve: {_ending(history)}", "bold")]
+    rows += [Row("", headline(run, history), "dim"), Row("", "")]
+    rows += [Row("", text, "bold white on red") for text in warnings(history)]
+    rows += _result(history)
+    rows.append(Row("accepted", accepted_sentence(history)))
+    used = history.tokens["input"] + history.tokens["output"]
+    rows.append(
+        Row(
+            "cost",
+            f"{count(used, 'token')} in {count(len(history.calls), 'call')}, "
+            f"{money(history.usd, history.rule_based)}, {time_taken(history.seconds)}",
+        )
+    )
+    rows.append(Row("sandbox", f"{run['tier']}, {one_line(run['tier_description'])}"))
+    rows += [Row("note", one_line(note), "yellow") for note in run["notes"]]
+    return [*rows, Row("", ""), *_commands(history, run_folder, resume), Row("", "")]
+
+
+def _ending(history: History) -> str:
+    if history.finished is None:
+        return "the run is not finished"
+    return f"finished ({one_line(history.finished['reason'])})"
+
+
+def _result(history: History) -> list[Row]:
+    first, best = history.first_test, history.best_test
+    rows = [
+        Row(f"test, {name}", _tested(test) + doubt(history))
+        for name, test in (("first", first), ("best", best))
+        if test
+    ]
+    if rows:
+        return [*rows, Row("", comparison(history), "bold green" if _gained(history) else "bold")]
+    at = history.iteration(history.best)
+    if at is None or at.score is None or at.accuracy is None:
+        return [Row("test", "none: no pipeline has a score", "bold red")]
+    selection = f"{percent(at.accuracy)}, 95% interval {interval(at.score['low'], at.score['high'])}"
+    return [
+        Row("test", "not yet: it is scored at the end"),
+        Row("selection", f"best so far {selection}{doubt(history)}"),
+    ]
+
+
+def _tested(test: TestRecord) -> str:
+    if test["failure"]:
+        return f"no score ({one_line(test['failure']['message'])})"
+    return f"{percent(test['accuracy'])} accuracy, 95% interval {interval(test['low'], test['high'])}"
+
+
+def _gained(history: History) -> bool:
+    tests = both_tests(history)
+    return tests is not None and tests[1]["low"] > tests[0]["high"]
+
+
+def _commands(history: History, run_folder: Path, resume: str) -> list[Row]:
+    folder = shlex.quote(str(run_folder))
+    rows = []
+    if history.finished and history.best is not None:
+        rows.append(Row("model", f"{run_folder / BEST}"))
+        rows.append(Row("predict", f"improve predict {folder} IMAGES", "bold"))
+    if history.finished is None:
+        rows.append(Row("resume", resume or "run the same command again", "bold"))
+    page = run_folder / PAGE
+    return [*rows, Row("page", str(page)) if history.finished or page.exists() else Row("folder", str(run_folder))]

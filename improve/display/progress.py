@@ -1,0 +1,88 @@
+"""Where a run stands, kept up to date from its records: what the rich and the plain display both show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from improve.display.text import one_line
+from improve.history import History
+from improve.journal import Record
+
+STAGES = {
+    "architect": "the architect plans the pipeline",
+    "analyst": "the analyst chooses what to improve",
+    "data_engineer": "the data engineer writes",
+    "model_engineer": "the model engineer writes",
+    "training_engineer": "the training engineer writes",
+    "summarizer": "the summarizer sums up",
+    "check": "checking the code",
+    "smoke": "trying the code on a few images",
+    "training": "training",
+    "predicting": "predicting the selection images",
+    "audit": "auditing the predictions",
+    "test": "scoring the test images",
+}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is going on right now."""
+
+    iteration: int = 0
+    stage: str = ""
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        stage = STAGES.get(self.stage, one_line(self.stage.replace("_", " ")))
+        detail = one_line(self.detail)
+        return f"{stage}: {detail}" if stage and detail else stage or detail
+
+
+class Progress:
+    """The records so far, as a `History`, and the clock of the run.
+
+    The clock counts the seconds on record plus those since the last record: a resumed run goes on where it stopped.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._records: list[Record] = []
+        self._last = now()
+        self._elapsed = 0.0
+        self._began = datetime.now(timezone.utc)
+        self.history: History | None = None
+        self.phase = Phase()
+
+    def add(self, record: Record) -> None:
+        now = self._now()
+        self._elapsed += max(record.seconds, now - self._last)
+        self._last = now
+        self._records.append(record)
+        if self._records[0].kind == "run":
+            self.history = History.of(self._records)
+
+    def replayed(self, record: Record) -> bool:
+        """Whether a step was done before this display began: the run has been resumed."""
+        return datetime.fromisoformat(record.at) < self._began
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds, over all the sessions of the run."""
+        return self._elapsed + self._now() - self._last
+
+    @property
+    def left(self) -> float | None:
+        """Estimated seconds until the last iteration has its verdict; None where there is nothing to go by."""
+        history = self.history
+        if history is None or not any(iteration.verdict for iteration in history.iterations):
+            return None
+        # The first pipeline costs more than a revision, so it stands in only until there is one.
+        done = history.judged or history.iterations[:1]
+        mean = sum(iteration.seconds for iteration in done) / len(done)
+        under_way = sum(iteration.seconds for iteration in history.iterations if not iteration.verdict)
+        ahead = mean * (history.planned - len(history.judged)) - under_way - (self._now() - self._last)
+        return ahead if ahead >= 1 else None

@@ -1,0 +1,156 @@
+"""Sentences about a run, from its history alone: the same words on the terminal, on the end card and on pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from improve.display.text import (
+    clean,
+    count,
+    interval,
+    llm_name,
+    money,
+    one_line,
+    percent,
+    points,
+    short_count,
+)
+from improve.domain import Verdict
+from improve.history import History, Iteration
+from improve.records import RunRecord, TestRecord
+
+SPLITS = (("train", "training"), ("selection", "selection"), ("test", "test"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The line that a finished iteration leaves behind, in parts, so that each can have its colour."""
+
+    number: int
+    label: str
+    verdict: Verdict
+    said: str  # the verdict in words
+    change: str  # "61.2% → 67.1% (+5.9 pp)"; "" without a score
+    reason: str
+
+
+def outcome(iteration: Iteration, limit: int | None = None) -> Outcome:
+    """What became of an iteration that has a verdict; its reason is cut to `limit` characters."""
+    verdict = iteration.outcome
+    assert verdict is not None
+    change = percent(iteration.accuracy) if iteration.accuracy is not None else ""
+    if iteration.incumbent_accuracy is not None and iteration.gain is not None:
+        change = f"{percent(iteration.incumbent_accuracy)} → {change} ({points(iteration.gain)})"
+    said = verdict.value
+    if verdict is Verdict.FAILED and iteration.failure:
+        said = f"failed ({one_line(iteration.failure['reason'])})"
+    reason = one_line(iteration.reason, limit)
+    return Outcome(iteration.number, iteration.label, verdict, said, change, reason)
+
+
+def headline(run: RunRecord, history: History) -> str:
+    """The run in one line: data set, language model, strategy, seed."""
+    config = run["config"]
+    llm = llm_name(config.get("llm", {}).get("name", "?"), history.rule_based)
+    strategy = config.get("strategy", {}).get("name", "?")
+    seed = config.get("seed", 0)
+    return one_line(f"{run['dataset'].get('name', '?')} · {llm} · strategy {strategy} · seed {seed}")
+
+
+def short_headline(history: History) -> str:
+    """Data set and language model, short enough for a narrow terminal."""
+    name = history.run["config"].get("llm", {}).get("name", "?")
+    llm = f"{name} (rule-based expert)" if history.rule_based else name
+    return one_line(f"{history.run['dataset'].get('name', '?')} · {llm}")
+
+
+def images(run: RunRecord) -> str:
+    """ "40 classes; 8,000 training, 2,000 selection and 4,000 test images"."""
+    counts = run["dataset"].get("counts", {})
+    parts = [f"{counts[split]:,} {name}" for split, name in SPLITS if split in counts]
+    listed = f"{', '.join(parts[:-1])} and {parts[-1]} images" if len(parts) > 1 else ""
+    classes = count(len(run["dataset"].get("class_names", [])), "class", "classes")
+    return "; ".join(filter(None, (classes, listed)))
+
+
+def warnings(history: History) -> list[str]:
+    """What must be said beside every score of this run."""
+    said = []
+    if not history.run["verified"]:
+        said.append(
+            "UNVERIFIED: generated code runs without isolation on this machine "
+            f"(tier {history.run['tier']}); it could have made its score up. `improve doctor` tells how to mend it."
+        )
+    if history.paper_protocol:
+        said.append("protocol=paper: the test images also choose the pipelines, so the test score is optimistic.")
+    return [one_line(text) for text in said]
+
+
+def doubt(history: History) -> str:
+    """What follows each score of the run: nothing, or that it is unverified."""
+    return "" if history.run["verified"] else ", unverified"
+
+
+def best_so_far(history: History) -> str:
+    """ "67.1% (65.0–69.1%), iteration 1", of the selection images."""
+    best = history.iteration(history.best)
+    if best is None or best.score is None or best.accuracy is None:
+        return "no score yet"
+    where = "first pipeline" if best.number == 0 else f"iteration {best.number}"
+    return f"{percent(best.accuracy)} ({interval(best.score['low'], best.score['high'])}){doubt(history)}, {where}"
+
+
+def cost(history: History) -> str:
+    """ "12.3k tokens · 0.0421 USD"."""
+    tokens = history.tokens
+    return f"{short_count(tokens['input'] + tokens['output'])} tokens · {money(history.usd, history.rule_based)}"
+
+
+def tested(history: History, test: TestRecord) -> str:
+    """ "test accuracy of the best pipeline: 81.3% (95% interval 80.1–82.5%)"."""
+    name = f"test accuracy of the {test['which']} pipeline"
+    if test["failure"]:
+        return f"{name}: none ({one_line(test['failure']['message'])})"
+    return f"{name}: {percent(test['accuracy'])} (95% interval {interval(test['low'], test['high'])}){doubt(history)}"
+
+
+def finished(history: History) -> str:
+    assert history.finished is not None
+    return f"the run has ended: {clean(history.finished['reason'])}"
+
+
+def both_tests(history: History) -> tuple[TestRecord, TestRecord] | None:
+    """The first and the best pipeline's test scores, if both are valid."""
+    first, best = history.first_test, history.best_test
+    return (first, best) if first and best and not first["failure"] and not best["failure"] else None
+
+
+def comparison(history: History) -> str:
+    """One honest sentence on first against best on the test images."""
+    if history.best_test and history.best_test["iteration"] == 0:
+        return "No change was accepted: the first pipeline is the best one."
+    tests = both_tests(history)
+    if tests is None:
+        return "The first and the best pipeline cannot be compared: one of them has no test score."
+    first, best = tests
+    gain = f"{100 * (best['accuracy'] - first['accuracy']):+.1f} percentage points"
+    if best["low"] > first["high"]:
+        return f"{gain}; the two intervals do not overlap, so this is hardly luck."
+    if best["high"] < first["low"]:
+        return f"{gain}; the best pipeline on the selection images is worse on the test images."
+    return f"{gain}; the two intervals overlap, so the difference may be luck."
+
+
+def accepted_sentence(history: History) -> str:
+    """ "3 of 8 changes (2 rejected, 2 within noise, 1 failed)"."""
+    total = len(history.judged)
+    if not total:
+        return "no change was tried"
+    others = not_accepted(history)
+    return f"{history.count(Verdict.ACCEPTED) or 'none'} of {count(total, 'change')}{f' ({others})' if others else ''}"
+
+
+def not_accepted(history: History) -> str:
+    """ "2 rejected, 2 within noise, 1 failed"."""
+    names = ((Verdict.REJECTED, "rejected"), (Verdict.WITHIN_NOISE, "within noise"), (Verdict.FAILED, "failed"))
+    return ", ".join(f"{history.count(verdict)} {name}" for verdict, name in names if history.count(verdict))

@@ -1,0 +1,89 @@
+"""Writes the page of a run: one file that opens offline, in any browser, and runs no code but its own.
+
+All text that a language model or generated code wrote is cleaned of control characters and escaped, whatever
+template it passes through. As a second line of defence, the page forbids itself everything but its own script
+and style (by their hashes) and images that it carries.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from improve.display.card import PAGE
+from improve.display.text import (
+    clean,
+    count,
+    duration,
+    interval,
+    money,
+    p_value,
+    percent,
+    points,
+    short_count,
+    time_taken,
+)
+from improve.history import History
+from improve.report.files import RunFiles
+from improve.report.view import run_view
+
+
+def write_run_page(run_folder: Path) -> Path:
+    """Write `run.html` into the run's folder and return its path. Raises `ResumeError` if the folder holds no run."""
+    page = run_folder / PAGE
+    written = page.with_name(PAGE + ".part")
+    written.write_text(run_page(History.read(run_folder), run_folder), encoding="utf-8")
+    os.replace(written, page)
+    return page
+
+
+def run_page(history: History, run_folder: Path) -> str:
+    """The page of a run as HTML."""
+    return render("run.html.j2", view=run_view(history, RunFiles(run_folder)))
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a page: `values` may hold foreign text anywhere."""
+    environment = _environment()
+    style, script = (_source(environment, name) for name in ("style.css", "page.js"))
+    allowed = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
+    policy = f"{allowed}; base-uri 'none'; form-action 'none'"
+    # Our own two files are the only text that goes in unescaped.
+    own = {"style": Markup(style), "script": Markup(script), "policy": Markup(policy)}
+    return environment.get_template(template).render(**own, **values)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("improve.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_cleaned,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    formats = (count, duration, interval, money, p_value, percent, points, short_count, time_taken)
+    environment.filters.update({function.__name__: function for function in formats})
+    return environment
+
+
+def _cleaned(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _source(environment: jinja2.Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

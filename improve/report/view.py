@@ -1,0 +1,233 @@
+"""What the page of a run shows, as plain values: every decision on content is made here, templates only lay it out."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+import yaml
+
+from improve.display.sentences import comparison, doubt, images, not_accepted, warnings
+from improve.display.text import count, cut_middle, last_overwritten, llm_name, one_line, percent
+from improve.domain import COMPONENTS, Verdict
+from improve.history import History, Iteration, call_tokens, sum_tokens, sum_usd
+from improve.records import LLMRecord, TestRecord
+from improve.report.charts import MARK_NAMES, ScoreChart, score_chart
+from improve.report.confusion import Confusion, confusion
+from improve.report.curves import CurveChart, curve_charts
+from improve.report.diffs import Diff, diff
+from improve.report.files import RunFiles
+
+LOG_BYTES = 12_000
+CALL_CHARACTERS = 40_000
+WORST_IMAGES = 24
+
+
+@dataclass(frozen=True)
+class CallView:
+    """One call of a language model, with its prompt and reply as text."""
+
+    role: str
+    title: str
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Source:
+    component: str
+    text: str
+
+
+@dataclass(frozen=True)
+class IterationView:
+    """One iteration: its facts, and what its files hold. `sources` is filled where there is no parent to compare."""
+
+    facts: Iteration
+    mark: str
+    diffs: tuple[Diff, ...]
+    sources: tuple[Source, ...]
+    curves: tuple[CurveChart, ...]
+    log: str | None
+    calls: tuple[CallView, ...]
+
+
+@dataclass(frozen=True)
+class Image:
+    """One of the images that the best pipeline got most confidently wrong."""
+
+    uri: str
+    true: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class RoleCost:
+    role: str
+    calls: int
+    tokens: dict[str, int]
+    usd: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunView:
+    """All that the page of a run shows."""
+
+    history: History
+    headline: str
+    story: tuple[str, ...]
+    warnings: tuple[str, ...]
+    doubt: str
+    llm: str
+    accepted: int
+    others: str
+    charts: tuple[ScoreChart, ...]
+    iterations: tuple[IterationView, ...]
+    best_sources: tuple[Source, ...]
+    confusion: Confusion | None
+    worst: tuple[Image, ...]
+    costs: tuple[RoleCost, ...]
+    config: str
+
+
+def run_view(history: History, files: RunFiles) -> RunView:
+    """The page's content from a run's history and the files that its records name."""
+    names = [str(name) for name in history.run["dataset"].get("class_names", [])]
+    test = history.best_test if history.best_test and not history.best_test["failure"] else None
+    best = history.iteration(history.best)
+    charts = (score_chart(history, "wide", 920, 340), score_chart(history, "narrow", 360, 300))
+    return RunView(
+        history=history,
+        headline=_headline(history),
+        story=tuple(_story(history)),
+        warnings=tuple(warnings(history)),
+        doubt=doubt(history),
+        llm=llm_name(str(history.run["config"].get("llm", {}).get("name", "?")), history.rule_based),
+        accepted=history.count(Verdict.ACCEPTED),
+        others=not_accepted(history),
+        charts=tuple(chart for chart in charts if chart is not None),
+        iterations=tuple(_iteration(iteration, history, files) for iteration in history.iterations),
+        best_sources=_sources(best, files) if best else (),
+        confusion=confusion(test["confusion"], names) if test else None,
+        worst=_worst(test, files) if test else (),
+        costs=_costs(history.calls),
+        config=yaml.safe_dump(history.run["config"], sort_keys=False, allow_unicode=True),
+    )
+
+
+def _headline(history: History) -> str:
+    task = f"Sorting images into {len(history.run['dataset'].get('class_names', []))} classes"
+    first, best = history.first_test, history.best_test
+    if best and not best["failure"]:
+        if first and not first["failure"] and first["iteration"] != best["iteration"]:
+            return f"{task}: from {percent(first['accuracy'])} to {percent(best['accuracy'])} correct"
+        return f"{task}: {percent(best['accuracy'])} correct"
+    return task
+
+
+def _story(history: History) -> list[str]:
+    """What happened, for someone who was not there."""
+    dataset = one_line(str(history.run["dataset"].get("name", "?")), 80)
+    who = (
+        "A rule-based expert (no language model was used)"
+        if history.rule_based
+        else f"The language model {one_line(str(history.run['config'].get('llm', {}).get('name', '?')), 80)}"
+    )
+    tried = count(len(history.judged), "change")
+    said = [f"{who} wrote a program that sorts the images of “{dataset}” ({images(history.run)}) and tried {tried}."]
+    if history.judged:
+        kept = history.count(Verdict.ACCEPTED) or "none"
+        said.append(f"A change is kept only if it does better on images whose labels it cannot see: {kept} did.")
+    if history.finished is None:
+        said.append(_unfinished(history))
+    elif history.best_test is None:
+        said.append("No pipeline could be scored, so there is no result.")
+    else:
+        used = "that also chose the pipelines" if history.paper_protocol else "that no decision had used"
+        total = history.best_test["total"]
+        said.append(f"At the end, {total:,} test images {used} were scored once. {comparison(history)}")
+    return said
+
+
+def _unfinished(history: History) -> str:
+    at = history.iterations[-1].number if history.iterations else 0
+    where = f"iteration {at} of {history.planned}" if at else "the first pipeline"
+    said = f"This run is not finished: the record ends in {where}. The command that started it continues it."
+    best = history.iteration(history.best)
+    if best is None or best.accuracy is None:
+        return said
+    return f"{said} The best pipeline so far gets {percent(best.accuracy)} of the selection images right."
+
+
+def _iteration(iteration: Iteration, history: History, files: RunFiles) -> IterationView:
+    candidate = iteration.candidate
+    folder = candidate["folder"] if candidate else ""
+    parent = history.iteration(candidate["parent"]) if candidate and candidate["parent"] is not None else None
+    compared = parent is not None and parent.candidate is not None
+    metrics = files.text(f"{folder}/metrics.csv") if folder else None
+    return IterationView(
+        facts=iteration,
+        mark=MARK_NAMES[iteration.outcome] if iteration.outcome else "open",
+        diffs=_diffs(iteration, parent, files) if compared and parent else (),
+        sources=() if compared else _sources(iteration, files),
+        curves=curve_charts(metrics) if metrics else (),
+        log=_log(f"{folder}/log.txt", files) if folder else None,
+        calls=tuple(_call(call, files) for call in iteration.calls),
+    )
+
+
+def _log(name: str, files: RunFiles) -> str | None:
+    text = files.tail(name, LOG_BYTES)
+    return None if text is None else last_overwritten(text)
+
+
+def _diffs(iteration: Iteration, parent: Iteration, files: RunFiles) -> tuple[Diff, ...]:
+    before = {source.component: source.text for source in _sources(parent, files)}
+    after = {source.component: source.text for source in _sources(iteration, files)}
+    changed = iteration.candidate["changed"] if iteration.candidate else []
+    return tuple(
+        diff(name, before[name], after[name])
+        for name in COMPONENTS
+        if name in changed and name in before and name in after
+    )
+
+
+def _sources(iteration: Iteration, files: RunFiles) -> tuple[Source, ...]:
+    if iteration.candidate is None:
+        return ()
+    folder = iteration.candidate["folder"]
+    read = ((name, files.text(f"{folder}/{name}.py")) for name in COMPONENTS)
+    return tuple(Source(name, text) for name, text in read if text is not None)
+
+
+def _call(call: LLMRecord, files: RunFiles) -> CallView:
+    again = f", try {call['attempt'] + 1}" if call["attempt"] else ""
+    return CallView(
+        role=call["role"],
+        title=f"{call['role'].replace('_', ' ')}{again}",
+        tokens=call_tokens(call),
+        text=cut_middle(files.text(call["file"]) or call["reply"], CALL_CHARACTERS),
+    )
+
+
+def _worst(test: TestRecord, files: RunFiles) -> tuple[Image, ...]:
+    found = []
+    for entry in test["worst"][:WORST_IMAGES]:
+        raw = files.png(str(entry["file"]))
+        if raw is not None:
+            uri = "data:image/png;base64," + base64.b64encode(raw).decode()
+            confidence = float(entry["confidence"])
+            found.append(Image(uri, str(entry["true"]), str(entry["predicted"]), confidence))
+    return tuple(found)
+
+
+def _costs(calls: tuple[LLMRecord, ...]) -> tuple[RoleCost, ...]:
+    by_role: dict[str, list[LLMRecord]] = {}
+    for call in calls:
+        by_role.setdefault(call["role"], []).append(call)
+    return tuple(
+        RoleCost(role, len(made), sum_tokens(made), sum_usd(made), sum(call["call_seconds"] for call in made))
+        for role, made in by_role.items()
+    )
