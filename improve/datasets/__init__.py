@@ -1,0 +1,60 @@
+"""Datasets: from a source of labelled images to blinded, verified splits and the dataset card."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from improve.config import DatasetConfig
+from improve.datasets import sources
+from improve.datasets.build import fill_entry
+from improve.datasets.cache import ensure
+from improve.datasets.dataset import Dataset, open_dataset
+from improve.errors import DataError
+from improve.pipeline.template import images
+
+__all__ = ["Dataset", "prepare"]
+
+# They say how a dataset is called and described, not what it holds.
+LABELS_OF_THE_CONFIG = ("name", "description")
+
+
+def prepare(config: DatasetConfig, cache: Path, notify: Callable[[str], None]) -> Dataset:
+    """The dataset that `config` describes, from `cache` if it was prepared before.
+
+    `notify` is told what goes on, a line at a time. Refuses with `DataError` or `ConfigError`: an unknown source,
+    folders that are no dataset (at once), unreadable images, too few images, no space, no permission.
+    """
+    source = sources.find(config.source)
+    entry = cache / f"{_file_name(config.name)}-{_key(config, source.key(config))}"
+    description = config.description.strip()
+
+    def fill(folder: Path) -> None:
+        notify(f"preparing the images of {config.name} (once; they are kept in {entry})")
+        fill_entry(folder, source.load(config, notify), config, notify)
+
+    ensure(entry, fill, notify)
+    try:
+        return open_dataset(entry, config.name, description)
+    except DataError as damage:
+        notify(f"{damage.what} Preparing them anew.")
+        shutil.rmtree(entry, ignore_errors=True)
+        ensure(entry, fill, notify)
+        return open_dataset(entry, config.name, description)
+
+
+def _key(config: DatasetConfig, source_key: str) -> str:
+    """Names what an entry depends on: the settings, the source's files, and our own code that prepares them."""
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in LABELS_OF_THE_CONFIG}
+    digest = hashlib.sha256(json.dumps([settings, source_key], sort_keys=True).encode("utf-8", "surrogateescape"))
+    for path in [Path(images.__file__), *sorted(Path(__file__).parent.rglob("*.py"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[:60] or "dataset"

@@ -1,0 +1,227 @@
+"""From a source to a cache entry: read and resize every image, group equal ones, split, blind, describe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from improve.config import DatasetConfig
+from improve.datasets import card
+from improve.datasets.cache import allocate, file_hash, forget_times, write_array
+from improve.datasets.dataset import HIDDEN, IMAGES, LABELS, MANIFEST
+from improve.datasets.source import FREE, PARTS, SELECTION, TEST, TRAIN, Source
+from improve.datasets.split import Items, order, split
+from improve.errors import DataError
+from improve.pipeline.template import images as preparation
+
+BATCH = 16  # images that a thread reads at a time
+PROGRESS_SECONDS = 2.0
+EXAMPLES = 5  # files named in a message
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What became of one image; `error` says why it could not be read, and the rest is then empty."""
+
+    digest: bytes = b""  # of the original
+    picture: bytes = b""  # hash of the prepared pixels
+    grey: bool = True
+    height: int = 0  # of the original, pixels
+    width: int = 0
+    format: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Readable:
+    """The images that could be read: their `rows` in the source (and in `pixels`), and what is known of each."""
+
+    source: Source
+    rows: np.ndarray
+    readings: list[Reading]
+    pixels: np.ndarray  # every row of the source: N × H × W × C uint8
+    channels: int
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.asarray(self.source.labels[self.rows])
+
+
+def fill_entry(folder: Path, source: Source, config: DatasetConfig, notify: Callable[[str], None]) -> None:
+    """Fills the empty `folder` as `improve.datasets.dataset` describes. Raises `DataError`."""
+    height, width = (config.image_size, config.image_size) if config.image_size else source.size
+    scratch = folder / "scratch"
+    pixels = allocate(scratch, (len(source.labels), height, width, config.channels or 3))
+    readings = _read_all(source, pixels, notify)
+    images, findings, details = _readable(source, readings, pixels, config)
+    _, groups = np.unique([reading.picture for reading in images.readings], return_inverse=True)
+    items = Items(
+        source.class_names, images.labels, groups, [r.digest for r in images.readings], source.parts[images.rows]
+    )
+    parts = split(items, config)
+    found, examples = _about_copies(images, groups, parts)
+    rows = {name: _ordered(images, parts, number, config.split_seed) for number, name in enumerate(PARTS)}
+    _write(folder, images, rows)
+    manifest = _describe(images, rows["train"], np.load(folder / "train" / IMAGES, mmap_mode="r"))
+    manifest["counts"] = {name: len(rows[name]) for name in PARTS}
+    manifest["findings"] = [*source.findings, *findings, *found, *_about_split(source, parts)]
+    manifest["details"] = [*details, *examples]
+    del pixels, images
+    scratch.unlink()
+    paths = sorted(folder.rglob("*.npy"))
+    manifest["files"] = {str(path.relative_to(folder)): file_hash(path) for path in paths}
+    text = json.dumps(manifest, ensure_ascii=False, indent=1)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _read_all(source: Source, pixels: np.ndarray, notify: Callable[[str], None]) -> list[Reading]:
+    """Reads every image of the source into its row of `pixels`, on all cores if the source gains from that."""
+    _, height, width, channels = pixels.shape
+
+    def read(row: int) -> Reading:
+        try:
+            raw = source.read(row, height, width)
+        except preparation.UnreadableImage as error:
+            return Reading(error=str(error))
+        array = preparation.to_array(raw.picture.image, height, width, channels)
+        pixels[row] = array
+        grey = raw.picture.image.mode == "L" or _is_grey(array)
+        picture = hashlib.blake2b(array.tobytes(), digest_size=32).digest()
+        return Reading(raw.digest, picture, grey, raw.picture.height, raw.picture.width, raw.picture.format)
+
+    readings: list[Reading] = []
+    told = time.monotonic()
+    cores = len(os.sched_getaffinity(0)) if source.threads else 1
+    with ThreadPoolExecutor(cores) as threads:
+        for start in range(0, len(pixels), cores * BATCH):
+            starts = range(start, min(start + cores * BATCH, len(pixels)), BATCH)
+            batches = [range(first, min(first + BATCH, len(pixels))) for first in starts]
+            readings += chain.from_iterable(threads.map(lambda rows: [read(row) for row in rows], batches))
+            if time.monotonic() - told >= PROGRESS_SECONDS:
+                told = time.monotonic()
+                notify(f"preparing images: {len(readings):,} of {len(pixels):,}")
+    return readings
+
+
+def _is_grey(array: np.ndarray) -> bool:
+    """Whether all channels of every pixel are equal; a few pixels settle it for most images."""
+    return all(bool((part == part[..., :1]).all()) for part in (array[::8, ::8], array))
+
+
+def _readable(
+    source: Source, readings: list[Reading], pixels: np.ndarray, config: DatasetConfig
+) -> tuple[Readable, list[str], list[str]]:
+    """The images that can be used, and what to say about the others. Raises `DataError` unless they may be skipped."""
+    bad = [row for row, reading in enumerate(readings) if reading.error]
+    named = [f"{source.name(row)} {readings[row].error}" for row in bad[:EXAMPLES]]
+    if bad and config.unreadable != "skip":
+        more = f", and {len(bad) - EXAMPLES:,} more" if len(bad) > EXAMPLES else ""
+        raise DataError(
+            f"{len(bad):,} of {len(readings):,} image files cannot be read: {'; '.join(named)}{more}.",
+            "repair or remove these files, or leave them out with dataset.unreadable=skip",
+        )
+    rows = np.array([row for row, reading in enumerate(readings) if not reading.error], dtype=np.int64)
+    kept = [readings[row] for row in rows]
+    channels = config.channels or (1 if all(reading.grey for reading in kept) else 3)
+    images = Readable(source, rows, kept, pixels, channels)
+    findings = [f"image files that cannot be read, left out: {len(bad):,} of {len(readings):,}"] if bad else []
+    return images, findings, named
+
+
+def _about_copies(images: Readable, groups: np.ndarray, parts: np.ndarray) -> tuple[list[str], list[str]]:
+    """Findings on equal images: counts for everybody, and examples with names and classes for people."""
+    findings: list[str] = []
+    dropped = int((parts[images.source.parts[images.rows] != FREE] < 0).sum())
+    copies = len(groups) - len(np.unique(groups))
+    if copies:
+        findings.append(f"images that equal another one once prepared: {copies:,} (they stay in the same split)")
+    if dropped:
+        why = "copies of selection or test images, or not asked for"
+        findings.append(f"images of the given splits that are not used: {dropped:,} ({why})")
+    labels_of: dict[int, dict[int, int]] = {}
+    for position, (group, label) in enumerate(zip(groups.tolist(), images.labels.tolist(), strict=True)):
+        labels_of.setdefault(group, {}).setdefault(label, position)
+    ambiguous = [where for where in labels_of.values() if len(where) > 1]
+    if ambiguous:
+        findings.append(f"pictures that occur under more than one class: {len(ambiguous):,}")
+
+    def names(where: dict[int, int]) -> str:
+        source = images.source
+        shown = [f"{source.name(images.rows[row])} ({source.class_names[label]})" for label, row in where.items()]
+        return f"the same picture: {' = '.join(shown)}"
+
+    return findings, [names(where) for where in ambiguous[:EXAMPLES]]
+
+
+def _about_split(source: Source, parts: np.ndarray) -> list[str]:
+    """How the splits came about."""
+    given = [name for number, name in enumerate(PARTS) if number != TRAIN and (source.parts == number).any()]
+    unused = int((parts < 0).sum()) if not given else 0
+    findings = [f"the {' and '.join(given)} images came as a split of their own"] if given else []
+    return [*findings, f"images that are not used: {unused:,}"] if unused else findings
+
+
+def _ordered(images: Readable, parts: np.ndarray, part: int, seed: int) -> np.ndarray:
+    """The positions (in `images`) of a part, in random order.
+
+    The order of blinded rows is salted with the hidden labels themselves: nobody who lacks them can compute it.
+    """
+    positions = np.flatnonzero(parts == part)
+    classes, labels = images.source.class_names, images.labels
+    tagged = [images.readings[row].digest + classes[labels[row]].encode() for row in positions]
+    salt = f"order {PARTS[part]} {seed}".encode()
+    if part in (SELECTION, TEST):
+        salt += hashlib.sha256(b"".join(sorted(tagged))).digest()
+    return np.asarray(positions[order(tagged, salt)])
+
+
+def _write(folder: Path, images: Readable, rows: dict[str, np.ndarray]) -> None:
+    """The arrays of all splits, hidden labels readable by their owner alone."""
+    hidden = folder / HIDDEN
+    hidden.mkdir(mode=0o700)
+    for name, positions in rows.items():
+        target = folder / name
+        target.mkdir()
+        write_array(target / IMAGES, images.pixels, images.rows[positions], images.channels)
+        secret = name != "train"
+        labels = hidden / f"{name}.npy" if secret else target / LABELS
+        labels.touch(mode=0o600)
+        write_array(labels, images.source.labels, images.rows[positions])
+        # A sandbox may read as another user.
+        target.chmod(0o755)
+        for path in target.iterdir():
+            path.chmod(0o644)
+        if secret:
+            forget_times([target / IMAGES, target])
+
+
+def _describe(images: Readable, train: np.ndarray, pixels: np.ndarray) -> dict[str, Any]:
+    """The part of the manifest about the classes and the training images (`pixels`, in the order of `train`)."""
+    readings = [images.readings[position] for position in train]
+    facts, mean, std = card.facts(
+        pixels,
+        np.array([reading.height for reading in readings]),
+        np.array([reading.width for reading in readings]),
+        [reading.format for reading in readings],
+    )
+    return {
+        "rule": preparation.RULE,
+        "class_names": list(images.source.class_names),
+        "height": pixels.shape[1],
+        "width": pixels.shape[2],
+        "channels": images.channels,
+        "mean": mean,
+        "std": std,
+        "images_per_class": np.bincount(images.labels[train], minlength=len(images.source.class_names)).tolist(),
+        "facts": facts,
+    }

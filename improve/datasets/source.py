@@ -1,0 +1,71 @@
+"""What a source of images hands over: labels, the splits it brings, and a way to read one image after the other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from improve.pipeline.template.images import Picture
+
+# Parts of a prepared dataset, as numbers in arrays.
+TRAIN: Final = 0
+SELECTION: Final = 1
+TEST: Final = 2
+UNUSED: Final = -1
+FREE: Final = -2  # the source leaves it open: our split decides
+PARTS: Final = ("train", "selection", "test")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One image as its source has it: the decoded picture, and a hash (32 bytes) that only equal originals share."""
+
+    picture: Picture
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """N labelled images that can be read one by one, from several threads at once.
+
+    `labels`: N class numbers. `parts`: N of `TRAIN`, `SELECTION`, `TEST` or `FREE`. `size`: height and width in pixels
+    if the configuration asks for none. `read(row, height, width)` gives an image that will be resized to that; it may
+    raise `UnreadableImage`. `name(row)` is what people call that image. `findings`: what they should know, one
+    sentence each, without anything about single images of the selection and test splits. `threads`: whether
+    reading gains from several (files), or would only wait for the interpreter's lock (small arrays).
+    """
+
+    class_names: tuple[str, ...]
+    labels: np.ndarray
+    parts: np.ndarray
+    size: tuple[int, int]
+    read: Callable[[int, int, int], Raw]
+    name: Callable[[int], str]
+    findings: tuple[str, ...] = ()
+    threads: bool = True
+
+
+def from_arrays(
+    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], parts: np.ndarray | None = None
+) -> Source:
+    """A source of images that lie in memory: N × H × W (grey) or N × H × W × 3 uint8, and N class numbers."""
+
+    def read(row: int, height: int, width: int) -> Raw:
+        pixels = images[row]
+        picture = Picture(Image.fromarray(pixels), pixels.shape[0], pixels.shape[1], "array")
+        return Raw(picture, hashlib.blake2b(pixels.tobytes(), digest_size=32).digest())
+
+    return Source(
+        class_names=tuple(class_names),
+        labels=labels.astype(np.int64),
+        parts=np.full(len(labels), FREE) if parts is None else parts,
+        size=(images.shape[1], images.shape[2]),
+        read=read,
+        name=lambda row: f"image {row}",
+        threads=False,
+    )

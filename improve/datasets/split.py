@@ -1,0 +1,181 @@
+"""Who goes where: train, selection, test. A function of the images' content, their labels and a seed, nothing else.
+
+Equal images form a group, and a group is never divided, so that no picture of one split comes back in another. Each
+class is shared out in the same proportions. The order of files and the names of files have no influence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from improve.config import DatasetConfig
+from improve.datasets.source import FREE, SELECTION, TEST, TRAIN, UNUSED
+from improve.errors import DataError
+
+# Fewest images of a class in train (one to fit, one for the pipeline's own early stopping), selection and test.
+LEAST = (2, 1, 1)
+KEYS = ("dataset.train", "dataset.selection", "dataset.test")
+
+
+@dataclass(frozen=True)
+class Items:
+    """N images as the split sees them.
+
+    `labels`: class numbers. `groups`: N numbers, equal for equal pictures. `digests`: N hashes of the
+    originals, the only source of chance. `given`: N of `TRAIN`, `SELECTION`, `TEST`, `FREE`.
+    """
+
+    class_names: tuple[str, ...]
+    labels: np.ndarray
+    groups: np.ndarray
+    digests: list[bytes]
+    given: np.ndarray
+
+
+def split(items: Items, config: DatasetConfig) -> np.ndarray:
+    """The part (`TRAIN`, `SELECTION`, `TEST`, `UNUSED`) of each of N images. Raises `DataError` if one lacks a class.
+
+    Given parts stay what they are, except that `config.selection` and `config.test` may ask for fewer, and that
+    training images which equal a selection or test image, and selection images which equal a test image, are left out.
+    """
+    parts = items.given.copy()
+    for later, earlier in ((TEST, (SELECTION, TRAIN, FREE)), (SELECTION, (TRAIN, FREE))):
+        known = np.isin(items.groups, items.groups[parts == later])
+        parts[known & np.isin(parts, earlier)] = UNUSED
+    for part, asked in ((TEST, config.test), (SELECTION, config.selection)):
+        pool = parts == part
+        if asked is not None and pool.any():
+            _draw(items, parts, pool, (part,), _quotas(items, pool, {part: asked}), config.split_seed)
+    # What is left is shared out among the parts that did not come with the images.
+    parts[parts == TRAIN] = FREE
+    pool = parts == FREE
+    wanted = _wanted(int(pool.sum()), len(items.class_names), config, SELECTION in parts, TEST in parts)
+    _draw(items, parts, pool, tuple(wanted), _quotas(items, pool, wanted), config.split_seed)
+    _check_classes(items, parts)
+    return parts
+
+
+def order(digests: list[bytes], salt: bytes) -> np.ndarray:
+    """A random order of N images that depends on `salt` and on the images alone, whatever order they come in."""
+    keys = [hashlib.sha256(salt + digest).digest() for digest in digests]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+
+def _wanted(free: int, classes: int, config: DatasetConfig, has_selection: bool, has_test: bool) -> dict[int, int]:
+    """How many of `free` images each part gets that did not come with the images."""
+    wanted: dict[int, int] = {}
+    rest = free
+    for part, count, fraction, given in (
+        (TEST, config.test, config.test_fraction, has_test),
+        (SELECTION, config.selection, config.selection_fraction, has_selection),
+    ):
+        if not given:
+            wanted[part] = count if count is not None else max(round(fraction * rest), LEAST[part] * classes)
+            rest -= wanted[part]
+    wanted[TRAIN] = config.train if config.train is not None else max(rest, 0)
+    if sum(wanted.values()) > free:
+        asked = " + ".join(f"{KEYS[part]}={count:,}" for part, count in sorted(wanted.items()))
+        raise DataError(f"{asked} is more than the {free:,} images there are to share out.", "ask for fewer images")
+    return wanted
+
+
+def _quotas(items: Items, pool: np.ndarray, wanted: dict[int, int]) -> np.ndarray:
+    """How many images of each class (rows) go to each part of `wanted` (columns), in its order.
+
+    Each part takes the classes in the proportions of the pool; every class gets at least `LEAST`.
+    """
+    available = np.bincount(items.labels[pool], minlength=len(items.class_names))
+    columns = []
+    reserved = sum(LEAST[part] for part in wanted)
+    for part, total in wanted.items():
+        reserved -= LEAST[part]
+        short = np.flatnonzero(available - reserved < LEAST[part])
+        if len(short):
+            few = ", ".join(f"{items.class_names[c]!r} ({np.bincount(items.labels[pool])[c]})" for c in short[:5])
+            raise DataError(
+                f"Too few images to share out among the splits in {len(short)} classes: {few}.",
+                f"give each class at least {sum(LEAST[p] for p in wanted)} different images, or remove its folder",
+            )
+        columns.append(_share(total, available, LEAST[part], available - reserved, KEYS[part]))
+        available = available - columns[-1]
+    return np.stack(columns, axis=1)
+
+
+def _share(total: int, weights: np.ndarray, least: int, most: np.ndarray, key: str) -> np.ndarray:
+    """`total` as whole numbers in proportion to `weights`, each between `least` and `most` (largest remainders)."""
+    if not least * len(weights) <= total <= most.sum():
+        raise DataError(
+            f"{key} would be {total:,} images, but {len(weights)} classes need between {least * len(weights):,} "
+            f"and {int(most.sum()):,}.",
+            f"set {key} to a number in that range",
+        )
+    ideal = total * weights / weights.sum()
+    shares = np.clip(np.floor(ideal).astype(np.int64), least, most)
+    while shares.sum() < total:
+        lack = np.where(shares < most, ideal - shares, -np.inf)
+        shares[int(lack.argmax())] += 1
+    while shares.sum() > total:
+        excess = np.where(shares > least, shares - ideal, -np.inf)
+        shares[int(excess.argmax())] -= 1
+    return np.asarray(shares)
+
+
+def _draw(
+    items: Items, parts: np.ndarray, pool: np.ndarray, targets: tuple[int, ...], quotas: np.ndarray, seed: int
+) -> None:
+    """Shares the images of `pool` out among `targets`, filling `quotas` (classes × targets); the rest is unused.
+
+    Pictures that occur several times go first, the most frequent ahead, each to a part drawn among those with room
+    for all of its copies, in proportion to the room; where no part has room, to train (or to the only target).
+    """
+    rows = np.flatnonzero(pool)
+    spare = np.bincount(items.labels[rows], minlength=len(quotas)) - quotas.sum(axis=1)
+    room = np.column_stack([quotas, spare])
+    destinations = np.array([*targets, UNUSED])
+    overflow = targets.index(TRAIN) if TRAIN in targets else 0
+    singles, groups = _groups(items, rows)
+    keyed = sorted((-len(members), _key(items, members, seed), members.tolist()) for members in groups)
+    for _, key, members in keyed:
+        need = np.bincount(items.labels[members], minlength=len(room))[:, None]
+        weights = np.where(((room >= need) | (need == 0)).all(axis=0), room[need[:, 0] > 0].sum(axis=0), 0).cumsum()
+        chance = int.from_bytes(key[:6], "big") / 2**48
+        choice = int(np.searchsorted(weights, chance * weights[-1], side="right")) if weights[-1] else overflow
+        parts[members] = destinations[choice]
+        room[:, choice] = np.maximum(room[:, choice] - need[:, 0], 0)
+    singles = np.array(sorted(singles.tolist(), key=lambda row: _key(items, [row], seed)), dtype=np.int64)
+    for number in range(len(room)):
+        members = singles[items.labels[singles] == number]
+        choices = np.repeat(np.arange(len(destinations)), room[number])[: len(members)]
+        parts[members] = destinations[overflow]
+        parts[members[: len(choices)]] = destinations[choices]
+
+
+def _groups(items: Items, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Those of `rows` whose picture occurs once among them, and the others by picture."""
+    _, inverse, counts = np.unique(items.groups[rows], return_inverse=True, return_counts=True)
+    several = rows[counts[inverse] > 1]
+    several = several[np.argsort(items.groups[several], kind="stable")]
+    borders = np.flatnonzero(np.diff(items.groups[several])) + 1
+    return rows[counts[inverse] == 1], np.split(several, borders) if len(several) else []
+
+
+def _key(items: Items, members: Sequence[int] | np.ndarray, seed: int) -> bytes:
+    """The random key of a picture. Files that give the same picture may differ: the smallest digest stands for all."""
+    return hashlib.sha256(f"split {seed} ".encode() + min(items.digests[row] for row in members)).digest()
+
+
+def _check_classes(items: Items, parts: np.ndarray) -> None:
+    """Every part must hold every class, whatever was left out or kept together."""
+    for part, key in ((TRAIN, "training"), (SELECTION, "selection"), (TEST, "test")):
+        counts = np.bincount(items.labels[parts == part], minlength=len(items.class_names))
+        missing = np.flatnonzero(counts < LEAST[part])
+        if len(missing):
+            few = ", ".join(repr(items.class_names[c]) for c in missing[:5])
+            raise DataError(
+                f"Too few {key} images in {len(missing)} classes ({few}): copies of one picture stay in one split.",
+                f"give each class at least {sum(LEAST)} different images, or remove its folder",
+            )
