@@ -1,0 +1,208 @@
+"""The main job end to end: real processes, a real socket, real trainings; the model's replies are scripted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from improve.domain import Verdict
+from improve.history import History
+from improve.journal import read
+from tests.support import components
+from tests.support.scripted_llm import role_of, scripted_llm
+
+SHORT = ("dataset=digits", "llm=local", "executor.fit_seconds=30", "display=plain")
+
+
+def reply(system: str, user: str) -> str:
+    """A team that first breaks its contract, then mends it; a good change, a bad one, and a model that explodes."""
+    role = role_of(system)
+    if role == "Project Architect":
+        return components.first_pipeline(width=16, epochs=2)
+    if role == "Performance Analyst":
+        step = user.count("- {iteration:")
+        component = {1: "training", 2: "training", 3: "model"}[step]
+        return json.dumps({"component": component, "diagnosis": "seen", "feedback": f"[step-{step}] do it"})
+    if role == "Training Engineer":
+        if "[step-2]" in user:
+            return components.fenced(training=components.training(epochs=1, rate=1e-6))
+        good = components.fenced(training=components.training(epochs=12, rate=3e-3))
+        return good if "failed its check" in user else good.replace("import torch\n", "import torch\nimport nope\n")
+    if role == "Model Engineer":
+        return components.fenced(model=components.model(width=16).replace("loss", "x") + EXPLODING)
+    return "It did what was asked."
+
+
+EXPLODING = """
+    def loss(self, logits, targets):
+        scale = float("nan") if self.global_step > 20 else 1.0
+        return nn.functional.cross_entropy(logits, targets) * scale
+"""
+
+
+@dataclass
+class Ran:
+    folder: Path
+    output: str
+    requests: list[tuple[str, str]]
+
+    @property
+    def history(self) -> History:
+        return History.read(self.folder)
+
+
+def improve(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "IMPROVE_CACHE": str(cache), "CANARY_API_KEY": "canary-5ecret"},
+    )
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Ran]:
+    folder = tmp_path_factory.mktemp("runs") / "a run"
+    with scripted_llm(reply) as server:
+        arguments = (*SHORT, f"llm.api_base={server.base}", "strategy.iterations=3", f"run_dir={folder}")
+        done = improve("improve.run", *arguments, "llm.api_key_env=CANARY_API_KEY", cache=cache)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield Ran(folder, done.stdout, server.requests)
+
+
+def test_the_verdicts_are_those_of_the_scores(ran: Ran) -> None:
+    verdicts = [iteration.outcome for iteration in ran.history.iterations]
+    assert verdicts[0] is Verdict.ACCEPTED
+    assert verdicts[1] is Verdict.ACCEPTED
+    assert verdicts[2] in (Verdict.REJECTED, Verdict.WITHIN_NOISE)
+    assert verdicts[3] is Verdict.FAILED
+
+
+def test_a_broken_component_goes_back_to_its_engineer(ran: Ran) -> None:
+    first = ran.history.iterations[1]
+    assert [check["failure"] and check["failure"]["reason"] for check in first.checks] == ["import", None]
+    repair = [user for system, user in ran.requests if "failed its check" in user]
+    assert len(repair) == 1
+    assert "'nope' is not installed" in repair[0]
+
+
+def test_a_nan_loss_is_classified_and_told_to_the_analyst(ran: Ran) -> None:
+    failure = ran.history.iterations[3].failure
+    assert failure is not None
+    assert failure["reason"] == "nan"
+
+
+def test_the_score_is_what_the_saved_predictions_and_hidden_labels_give(ran: Ran, cache: Path) -> None:
+    entry = next(cache.glob("digits-*"))
+    labels = np.load(entry / "hidden" / "test.npy")
+    record = next(r for r in read(ran.folder / "journal.jsonl")[0] if r.key == "test-best")
+    given = np.load(ran.folder / record.data["predictions"])
+    assert record.data["correct"] == int((given.argmax(axis=1) == labels).sum())
+    assert record.data["total"] == len(labels)
+    assert record.data["accuracy"] > 0.8
+
+
+def test_no_prompt_knows_a_hidden_label_or_a_test_score(ran: Ran) -> None:
+    tests = [r.data for r in read(ran.folder / "journal.jsonl")[0] if r.kind == "test"]
+    text = "\n".join(system + user for system, user in ran.requests)
+    assert all(f"{test['accuracy']:.4f}" not in text for test in tests)
+    assert "hidden/" not in text
+
+
+def test_every_call_and_component_is_a_file(ran: Ran) -> None:
+    calls = sorted((ran.folder / "calls").glob("*.md"))
+    assert len(calls) == len(ran.requests)
+    for number in range(3):
+        assert {"data.py", "model.py", "training.py", "log.txt", "metrics.csv"} <= {
+            path.name for path in (ran.folder / "candidates" / f"{number:03d}").iterdir()
+        }
+    assert (ran.folder / "run.html").stat().st_size > 10_000
+
+
+def test_the_key_is_in_no_file_and_no_output(ran: Ran) -> None:
+    assert "canary-5ecret" not in ran.output
+    for path in ran.folder.rglob("*"):
+        assert not path.is_file() or b"canary-5ecret" not in path.read_bytes(), path
+
+
+def test_nothing_is_left_of_rejected_trainings(ran: Ran) -> None:
+    assert sorted(path.name for path in (ran.folder / "work").iterdir()) == ["000", "001"]
+
+
+def test_the_same_command_again_only_shows_the_result(ran: Ran, cache: Path) -> None:
+    before = (ran.folder / "journal.jsonl").read_bytes()
+    config = ran.history.run["config"]
+    arguments = (*SHORT, f"llm.api_base={config['llm']['api_base']}", "strategy.iterations=3", f"run_dir={ran.folder}")
+    done = improve("improve.run", *arguments, "llm.api_key_env=CANARY_API_KEY", cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert "finished" in done.stdout
+    assert (ran.folder / "journal.jsonl").read_bytes() == before
+
+
+def test_a_resume_with_other_settings_lists_the_differences(ran: Ran, cache: Path) -> None:
+    config = ran.history.run["config"]
+    arguments = (*SHORT, f"llm.api_base={config['llm']['api_base']}", "strategy.iterations=4", f"run_dir={ran.folder}")
+    done = improve("improve.run", *arguments, "llm.api_key_env=CANARY_API_KEY", "seed=3", cache=cache)
+    assert done.returncode == 6, done.stdout + done.stderr
+    assert "strategy.iterations: 3 → 4" in done.stderr
+    assert "seed: 0 → 3" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    images = np.load(next(cache.glob("digits-*")) / "test" / "images.npy")
+    for number, image in enumerate(images[:20]):
+        Image.fromarray(image[..., 0]).save(folder / f"{number:02d}.png")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_the_best_pipeline_runs_without_improve(ran: Ran, pictures: Path, cache: Path, tmp_path: Path) -> None:
+    best = tmp_path / "taken away"
+    shutil.copytree(ran.folder / "best", best)
+    # No package of ours on the path: an import of `improve` would fail.
+    blocked = "import sys; sys.modules['improve'] = None; import runpy; sys.argv = sys.argv[1:]; "
+    program = blocked + "sys.path.insert(0, ''); runpy.run_path(sys.argv[0], run_name='__main__')"
+
+    def python(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], cwd=best, capture_output=True, text=True, timeout=200
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    alone = rows_of(python("predict.py", str(pictures)))
+    through = improve("improve.cli", "predict", str(ran.folder), str(pictures), cache=cache)
+    assert through.returncode == 0, through.stderr
+    assert alone == rows_of(through.stdout)
+    assert len(alone) == 20
+    labels = np.load(next(cache.glob("digits-*")) / "hidden" / "test.npy")[:20]
+    right = sum(row["class"] == str(label) for row, label in zip(alone, labels, strict=True))
+    assert right >= 14
+    python("train.py", "--seconds", "20")
+    assert (best / "trained" / "weights.pt").exists()
+
+
+def test_predicting_names_what_is_missing(tmp_path: Path, cache: Path) -> None:
+    done = improve("improve.cli", "predict", str(tmp_path), str(tmp_path), cache=cache)
+    assert done.returncode == 2
+    assert re.search(r"holds no trained pipeline.*\n  fix:", done.stderr)
