@@ -63,7 +63,8 @@ def _near(key: str) -> str:
     if same:
         return f"did you mean {' or '.join(same)}?"
     hint = nearest(key, [*keys, *groups])
-    return hint.split("? (valid:")[0] + "? (--cfg job lists all keys)" if hint.startswith("did") else "--cfg job lists all keys"
+    close = hint.split("? (valid:")[0] + "? " if hint.startswith("did") else ""
+    return f"{close}(--cfg job lists all keys)"
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -76,9 +77,10 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{field.name}"
 
 
-def _dataclass_of(field: dataclasses.Field[Any]) -> type | None:
-    factory = field.default_factory
-    return factory if isinstance(factory, type) and dataclasses.is_dataclass(factory) else None
+def _dataclass_of(field: dataclasses.Field[Any]) -> Any:
+    """The class of a nested dataclass; None for a plain value."""
+    factory: Any = field.default_factory
+    return factory if dataclasses.is_dataclass(factory) else None
 
 
 def _leaves(values: Any, prefix: str = "") -> Iterator[str]:

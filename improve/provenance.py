@@ -1,4 +1,4 @@
-"""Where a result comes from: settings, data, code, versions and machine; and the refusal to resume when they changed."""
+"""Where a result comes from: settings, data, code, versions, machine; and no resuming when what decides it changed."""
 
 from __future__ import annotations
 

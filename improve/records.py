@@ -157,7 +157,7 @@ class TestRecord(TypedDict):
     low: float
     high: float
     confusion: list[list[int]]  # rows: true class, columns: predicted class
-    worst: list[dict[str, Any]]  # most confidently wrong images: file (PNG in the run's folder), true, predicted, confidence
+    worst: list[dict[str, Any]]  # most confidently wrong: file (PNG in the run's folder), true, predicted, …
     predictions: str
     sha256: str
 
@@ -173,7 +173,7 @@ class FinishedRecord(TypedDict):
 
 
 def without_durations(value: Any) -> Any:
-    """A record's data less what depends on the machine's speed: what a resumed run must share with an uninterrupted one."""
+    """A record's data less what depends on the machine's speed: what resuming must leave as it would have been."""
     if isinstance(value, dict):
         return {
             key: without_durations(item)

@@ -68,6 +68,5 @@ def guarded(work: Callable[[], None]) -> int:
     return 0
 
 
-
 if __name__ == "__main__":
     sys.exit(main())

@@ -182,7 +182,7 @@ def _closing(display: Display) -> Iterator[None]:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM unwind the run, so that its sandboxes end and its journal closes; a second one ends at once."""
+    """SIGINT and SIGTERM unwind the run: its sandboxes end and its journal closes. A second one ends it at once."""
 
     def stop(number: int, frame: object) -> NoReturn:
         for again in (signal.SIGINT, signal.SIGTERM):

@@ -41,7 +41,7 @@ Model = TypeVar("Model", bound=pydantic.BaseModel)
 def blocks(reply: str) -> list[str]:
     """The texts of the Python blocks of a reply. Raises `UnusableReply` for a block that is not closed."""
     text = _visible(reply)
-    found = [match for match in BLOCK.finditer(text)]
+    found = list(BLOCK.finditer(text))
     rest = BLOCK.sub("", text)
     if re.search(r"^[ ]{0,3}(`{3,}|~{3,})", rest, re.MULTILINE):
         raise UnusableReply("a code block is not closed; the reply may have been cut off. Send the whole file again.")

@@ -136,7 +136,9 @@ class Team:
         )
         path = self._folder / file
         path.parent.mkdir(exist_ok=True)
-        text = f"---\n{header}---\n\n# System\n\n{prompt.system}\n# User\n\n{prompt.user}\n# Reply\n\n{record['reply']}\n"
+        text = (
+            f"---\n{header}---\n\n# System\n\n{prompt.system}\n# User\n\n{prompt.user}\n# Reply\n\n{record['reply']}\n"
+        )
         path.write_text(text, encoding="utf-8", errors="replace")
 
 

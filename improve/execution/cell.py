@@ -47,7 +47,7 @@ class Cell:
         writable: Sequence[Path],
         env: Mapping[str, str],
         limits: Limits,
-        log: Path,
+        log: Path | None,
         devices: Sequence[Path],
         cwd: Path,
     ) -> None:

@@ -184,10 +184,15 @@ class LocalExecutor:
             path.mkdir(parents=True, exist_ok=True)
         return Cell(
             self.sandbox,
-            readable=[candidate, *readable, *([] if writable else [work]), *(Path(w["file"]) for w in self.weights.values())],
+            readable=[
+                candidate,
+                *readable,
+                *([] if writable else [work]),
+                *(Path(w["file"]) for w in self.weights.values()),
+            ],
             writable=writable,
             cwd=candidate,
-            env=self._environment(),
+            env=worker_environment(),
             limits=Limits(
                 memory_bytes=int(self.config.memory_gib * GIB),
                 disk_bytes=int(self.config.disk_gib * GIB),
@@ -196,18 +201,6 @@ class LocalExecutor:
             log=candidate / log,
             devices=machine.gpu_devices(self.config),
         )
-
-    def _environment(self) -> dict[str, str]:
-        """One thread until a training sets its own number: a worker that forks must not have started any."""
-        return {
-            "PATH": os.defpath,
-            "LANG": "C.UTF-8",
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "CUDA_CACHE_DISABLE": "1",
-        }
 
     def _command(self, command: str, iteration: int, phase: str) -> dict[str, Any]:
         data = self.dataset
@@ -247,6 +240,19 @@ class LocalExecutor:
             writer = csv.DictWriter(file, ROW_KEYS)
             writer.writeheader()
             writer.writerows(rows)
+
+
+def worker_environment() -> dict[str, str]:
+    """One thread until a training sets its own number: a worker that forks must not have started any."""
+    return {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_CACHE_DISABLE": "1",
+    }
 
 
 def derived_seed(seed: int, phase: str) -> int:

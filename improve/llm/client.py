@@ -1,6 +1,6 @@
 """One language model through litellm: retries, timeouts, and errors in words for people.
 
-litellm is imported at the first call, not before: it takes seconds, and a run whose answers are all on record needs none.
+litellm is imported at the first call, not before: it takes seconds, and a run whose answers are on record needs none.
 """
 
 from __future__ import annotations
@@ -71,10 +71,11 @@ class Client:
         return self._reply(litellm, response, time.monotonic() - started)
 
     def _load(self) -> Any:
+        """litellm, as Any: its module attributes are not typed."""
         if self._litellm is None:
             # Without this litellm asks the network for prices while it is imported.
             os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-            litellm = importlib.import_module("litellm")
+            litellm: Any = importlib.import_module("litellm")
             litellm.suppress_debug_info = True
             litellm.drop_params = True
             if self.offline:
@@ -143,10 +144,8 @@ class Client:
         model = self.config.model
         if model not in litellm.model_cost and model.split("/", 1)[-1] not in litellm.model_cost:
             return None
-        parts = litellm.cost_per_token(
-            model=model, prompt_tokens=tokens["input"], completion_tokens=tokens["output"]
-        )
-        total = float(sum(parts))
+        parts = litellm.cost_per_token(model=model, prompt_tokens=tokens["input"], completion_tokens=tokens["output"])
+        total = float(sum(part or 0.0 for part in parts))
         # litellm answers 0 for names whose price it lacks: unknown, not free.
         return total if total > 0 else None
 

@@ -14,7 +14,8 @@ from improve.errors import ImproveError
 
 TEMPLATE = Path(__file__).parent / "template"
 FILES = (
-    "augment.py", "class_folders.py", "components.py", "context.py", "images.py", "predict.py", "template.py", "train.py",
+    "augment.py", "class_folders.py", "components.py", "context.py", "images.py", "predict.py", "template.py",
+    "train.py",
 )  # fmt: skip
 WEIGHTS = "weights.pt"
 README = """# An image classifier for {classes} classes, made by improve

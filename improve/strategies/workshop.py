@@ -89,9 +89,7 @@ class Workshop:
         """The incumbent with one component written anew by its engineer."""
         component = _one_component(proposal.component)
         incumbent = self._require_incumbent()
-        source = self.team.engineer(
-            component, iteration, _sources(incumbent.pipeline), feedback=proposal.feedback
-        )
+        source = self.team.engineer(component, iteration, _sources(incumbent.pipeline), feedback=proposal.feedback)
         return incumbent.pipeline.with_component(component, source)
 
     # ------------------------------------------------------------------ from a candidate to its verdict
@@ -131,9 +129,7 @@ class Workshop:
         judgement = Judgement(Verdict.FAILED, f"failed: {failure.reason.value}: {failure.message}")
         self._conclude(iteration, component, feedback, judgement, None, fit, None, failure)
 
-    def _checked(
-        self, iteration: int, component: str, pipeline: Pipeline, feedback: str
-    ) -> Pipeline | Failure:
+    def _checked(self, iteration: int, component: str, pipeline: Pipeline, feedback: str) -> Pipeline | Failure:
         """The pipeline once it passes, after at most `strategy.repairs` repairs by the engineer concerned."""
         for attempt in range(1 + self.config.strategy.repairs):
             failure = self._check(iteration, attempt, component, pipeline)
@@ -238,9 +234,7 @@ class Workshop:
 
     def _judge(self, given: Answers) -> Judgement:
         rule = self.config.acceptance
-        return judge(
-            rule.rule, given, self.incumbent.answers if self.incumbent else None, self.labels, rule.alpha
-        )
+        return judge(rule.rule, given, self.incumbent.answers if self.incumbent else None, self.labels, rule.alpha)
 
     def _conclude(
         self,
@@ -308,7 +302,8 @@ class Workshop:
         )
 
     def _summary(self, step: views.Step, before: Incumbent | None, pipeline: Pipeline | None, feedback: str) -> str:
-        shown = {"iteration": step.iteration, "component": step.component, "feedback": feedback, "verdict": step.verdict}
+        shown: dict[str, Any] = {"iteration": step.iteration, "component": step.component, "feedback": feedback}
+        shown["verdict"] = step.verdict
         if step.reason:
             shown["failure"] = step.reason
         diff = _diff(before.pipeline, pipeline) if before and pipeline else ""

@@ -10,7 +10,7 @@ from litellm.types.utils import Choices, Message, ModelResponse, Usage
 from improve.llm.offline.expert import answer
 
 
-class OfflineProvider(CustomLLM):
+class OfflineProvider(CustomLLM):  # type: ignore[misc]  # litellm ships no types
     """Answers from the prompt alone. It uses no tokens, because no language model is asked."""
 
     def completion(self, *args: Any, **kwargs: Any) -> ModelResponse:
@@ -18,7 +18,5 @@ class OfflineProvider(CustomLLM):
         system, user = (message["content"] for message in messages)
         choice = Choices(index=0, finish_reason="stop", message=Message(role="assistant", content=answer(system, user)))
         response = ModelResponse(model="offline/expert", choices=[choice])
-        response.usage = Usage(prompt_tokens=0, completion_tokens=0, total_tokens=0)  # type: ignore[attr-defined]
+        response.usage = Usage(prompt_tokens=0, completion_tokens=0, total_tokens=0)
         return response
-
-

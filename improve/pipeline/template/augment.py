@@ -46,7 +46,7 @@ class RandomShift:
 
 
 class RandomHorizontalFlip:
-    """Mirrors each image left to right with probability `p`. Wrong where direction matters (digits, text, orientation)."""
+    """Mirrors each image left to right with probability `p`. Wrong where direction matters (digits, orientation)."""
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = p
@@ -78,9 +78,7 @@ class RandomErasing:
 class RandomAffine:
     """Turns each image by up to `degrees`, scales it by `scale`, and moves it by up to `translate` of its side."""
 
-    def __init__(
-        self, degrees: float = 0.0, scale: tuple[float, float] = (1.0, 1.0), translate: float = 0.0
-    ) -> None:
+    def __init__(self, degrees: float = 0.0, scale: tuple[float, float] = (1.0, 1.0), translate: float = 0.0) -> None:
         self.degrees, self.scale, self.translate = degrees, scale, translate
 
     def __call__(self, images: Tensor) -> Tensor:

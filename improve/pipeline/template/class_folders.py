@@ -1,4 +1,4 @@
-"""Training images for `train.py` when it runs alone: the run's own arrays, or a folder with one folder for each class."""
+"""Training images for `train.py` when it runs alone: the run's own arrays, or one folder of images for each class."""
 
 from __future__ import annotations
 

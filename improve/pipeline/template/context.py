@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """Weights at hand on this machine: a file of timm's parameter names, and the normalisation they were trained with."""
+    """Weights at hand on this machine: a file in timm's names, and the normalisation they were trained with."""
 
     file: str
     mean: tuple[float, ...]

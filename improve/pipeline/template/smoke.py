@@ -18,7 +18,7 @@ FAKE_BATCH = 8
 
 
 def smoke(components: Components, context: Context, data_folder: Path) -> None:
-    """Raise what is wrong with the pipeline: a shape, a contract, a loss that is not finite, or any error of its own."""
+    """Raise what is wrong with the pipeline: a shape, a contract, a loss that is not finite, any error of its own."""
     torch.set_num_threads(context.threads)
     check_shapes(components, context)
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +46,9 @@ def check_shapes(components: Components, context: Context) -> None:
     single = data.train_transform()(images[0])
     for name, tensor, dims in (("eval_transform", evaluated, 4), ("train_transform", single, 3)):
         if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.ndim != dims:
-            found = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+            found = (
+                f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+            )
             raise ContractError(
                 f"data.py: {name} must turn uint8 C × H × W images into floating-point images, but gave {found}; "
                 "v2.ToDtype(torch.float32, scale=True) does it."
@@ -62,7 +64,9 @@ def check_shapes(components: Components, context: Context) -> None:
         logits = model(evaluated)
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != wanted:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ContractError(f"model.py: forward must return logits of shape {wanted} (batch, classes), but gave {found}.")
+        raise ContractError(
+            f"model.py: forward must return logits of shape {wanted} (batch, classes), but gave {found}."
+        )
     targets = torch.arange(FAKE_BATCH) % context.num_classes
     mixed, soft = data.batch_transform(evaluated, targets)
     if len(mixed) != len(soft) or (soft.ndim == 2 and soft.shape[1] != context.num_classes):

@@ -33,7 +33,11 @@ Report = Callable[[dict[str, Any]], None]
 
 def print_report(event: dict[str, Any]) -> None:
     """One line an epoch for people."""
-    print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in event.items()))
+    print(
+        "  ".join(
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in event.items()
+        )
+    )
 
 
 class EpochLog(Callback):
@@ -63,7 +67,9 @@ class EpochLog(Callback):
         self.sums[f"{part}_correct"] = self.sums[f"{part}_correct"] + outputs["correct"].detach().float().cpu()
         self.counts[part] += count
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, i: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, i: int
+    ) -> None:
         self._add("train", outputs, batch)
         if not math.isfinite(self.sums["train_loss"].item()):
             raise NonFiniteLoss(f"the training loss is not finite at step {trainer.global_step}.")
@@ -110,7 +116,12 @@ def save_weights(module: torch.nn.Module, out: Path) -> None:
 
 
 def fit(
-    components: Components, context: Context, data_folder: Path, out: Path, report: Report, limit: dict[str, Any] | None = None
+    components: Components,
+    context: Context,
+    data_folder: Path,
+    out: Path,
+    report: Report,
+    limit: dict[str, Any] | None = None,
 ) -> Context:
     """Train within `context.fit_seconds` and leave the best epoch's weights in `out`.
 

@@ -42,7 +42,11 @@ def classify(error: BaseException) -> str:
         return "contract"
     if isinstance(error, NonFiniteLoss):
         return "nan"
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "out of memory" in text or "can't allocate" in text:
+    if (
+        isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+        or "out of memory" in text
+        or "can't allocate" in text
+    ):
         return "out of memory"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "disk full"
@@ -114,7 +118,7 @@ def run_forked(command: dict[str, Any], status: Status) -> int:
     try:
         run(command, status)
         code = 0
-    except BaseException as error:  # the border of the sandbox: whatever a component raises is reported, not ours
+    except BaseException as error:  # noqa: BLE001  # the border of the sandbox: all that a component raises is reported
         folder = command["pipeline"]
         print(short_traceback(error, folder), file=sys.stderr)
         status(
