@@ -1,0 +1,13 @@
+"""Confines code that a language model wrote: `choose` a sandbox once, then `start` programs in it.
+
+Reading order: `values.py` (tiers, limits), `sandbox.py` and `confined.py` (what a caller sees), `tier3.py` with
+`bubblewrap.py`, `guarded.py` with `guard/`, `choose.py` (which tier works here).
+"""
+
+from improve.sandbox.choose import choose
+from improve.sandbox.confined import Confined
+from improve.sandbox.remove import remove
+from improve.sandbox.sandbox import Sandbox
+from improve.sandbox.values import Limits, Tier
+
+__all__ = ["Confined", "Limits", "Sandbox", "Tier", "choose", "remove"]

@@ -1,0 +1,48 @@
+"""The values of a start: how strong the sandbox is, what a program may use, what it may see."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class Tier(enum.Enum):
+    """How strongly generated code is confined, strongest first. The value is one line for people.
+
+    T2 (own namespaces, Landlock and seccomp, for machines with user namespaces but without bubblewrap) is left out.
+    """
+
+    T3 = "T3: bubblewrap (own file tree, processes, network and IPC; system call filter)"
+    T1 = "T1: Landlock and seccomp (shares the machine's process table and temporary memory)"
+    T0 = "T0: plain process (limits only: generated code can read and write what you can)"
+
+    @property
+    def verified(self) -> bool:
+        """Whether scores of code that ran in this tier can be believed."""
+        return self is not Tier.T0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one sandbox may use, all its processes together."""
+
+    memory_bytes: int  # resident memory, swap, and files in /tmp (T3) and /dev/shm
+    disk_bytes: int  # in the writable folders; each file counts as 4 KiB at least
+    output_bytes: int  # of stdout and stderr; the rest is dropped
+    processes: int = 256  # at once; threads are not counted
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One program to confine. All paths are absolute and the same inside as outside."""
+
+    argv: Sequence[str]
+    readable: Sequence[Path]
+    writable: Sequence[Path]
+    cwd: Path
+    env: Mapping[str, str]
+    limits: Limits
+    pass_fds: Sequence[int]
+    devices: Sequence[Path]
