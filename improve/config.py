@@ -41,6 +41,7 @@ class DatasetConfig:
     selection_fraction: float = 0.15
     test_fraction: float = 0.2  # the paper's 80/20 split (section 4.1)
     split_seed: int = 0  # the split is a function of the images and this number alone, never of the run's seed
+    fit_seconds: float = 60.0  # suggested time limit of one training: executor.fit_seconds follows it unless given
     unreadable: str = "fail"  # fail | skip: what to do with files that cannot be read as images
 
 
@@ -72,7 +73,7 @@ class AcceptanceConfig:
 
 @dataclass
 class ExecutorConfig:
-    fit_seconds: float = 60.0  # time limit of one training; it then stops with its best checkpoint
+    fit_seconds: float = 60.0  # time limit of one training; it then stops with its best epoch
     smoke_seconds: float = 60.0  # … of the smoke run
     predict_seconds: float = 300.0  # … of one prediction
     threads: int | None = None  # CPU threads of one training; None: all cores but one

@@ -19,8 +19,8 @@ from improve.pipeline.template import images
 
 __all__ = ["Dataset", "prepare"]
 
-# They say how a dataset is called and described, not what it holds.
-LABELS_OF_THE_CONFIG = ("name", "description")
+# They say how a dataset is called, described and used, not what it holds.
+LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds")
 
 
 def prepare(config: DatasetConfig, cache: Path, notify: Callable[[str], None]) -> Dataset:
