@@ -78,7 +78,7 @@ def training_log(log: TrainingLog) -> str:
             "time_used": _share(log.used_share),
             "epochs": len(log.rows),
             "planned_epochs": log.planned_epochs,
-            "epochs_that_fit": f"about {_one_digit(log.epochs_that_fit)}",
+            "epochs_that_fit": _fitting(log.epochs_that_fit, log.planned_epochs),
             "rows": rows,
         }
     )
@@ -93,6 +93,12 @@ def _thin(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 def _share(share: float) -> str:
     tenths = round(share * 10) * 10
     return f"about {tenths}% of the limit" if tenths >= 10 else "under 10% of the limit"
+
+
+def _fitting(epochs: int, planned: int) -> str:
+    """How many epochs the time limit allows: one digit of it, and no more than that it is plenty where it is."""
+    plenty = 10 * max(1, planned)
+    return f"more than {plenty}" if epochs > plenty else f"about {_one_digit(epochs)}"
 
 
 def _one_digit(number: int) -> int:
