@@ -144,7 +144,9 @@ class Client:
         model = self.config.model
         if model not in litellm.model_cost and model.split("/", 1)[-1] not in litellm.model_cost:
             return None
-        parts = litellm.cost_per_token(model=model, prompt_tokens=tokens["input"], completion_tokens=tokens["output"])
+        parts: Any = litellm.cost_per_token(
+            model=model, prompt_tokens=tokens["input"], completion_tokens=tokens["output"]
+        )
         total = float(sum(part or 0.0 for part in parts))
         # litellm answers 0 for names whose price it lacks: unknown, not free.
         return total if total > 0 else None
@@ -157,8 +159,8 @@ def _detail(usage: Any, group: str, name: str) -> int:
 def _wait(state: tenacity.RetryCallState) -> float:
     """The server's Retry-After if it gave one, else exponential with jitter; seconds."""
     error = state.outcome.exception() if state.outcome else None
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    try:
-        return float(headers.get("retry-after"))
-    except (TypeError, ValueError):
-        return float(tenacity.wait_exponential_jitter(initial=1, max=60)(state))
+    headers: Any = getattr(getattr(error, "response", None), "headers", None) or {}
+    asked = str(headers.get("retry-after", ""))
+    if asked.isdigit():
+        return float(asked)
+    return float(tenacity.wait_exponential_jitter(initial=1, max=60)(state))
