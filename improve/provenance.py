@@ -43,7 +43,7 @@ def run_record(
         "commit": commit(),
         "code": code_hash(),
         "tier": sandbox.tier.name,
-        "tier_description": sandbox.description,
+        "tier_description": sandbox.description.removeprefix(f"{sandbox.tier.name}: "),
         "verified": sandbox.tier.verified,
         "dataset": dataset.record(),
         "card": dataset.card(),
@@ -69,6 +69,8 @@ def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):
             yield from _differences(old.get(name), new.get(name), f"{key}.{name}")
+    elif old != new and key == "code":
+        yield "the code of improve itself has changed"
     elif old != new:
         yield f"{key.removeprefix('config.')}: {_short(old)} → {_short(new)}"
 

@@ -15,7 +15,9 @@ class Model(ImageClassifier):
     def __init__(self, context):
         super().__init__(context)
         inputs = context.channels * context.height * context.width
-        self.network = nn.Sequential(nn.Flatten(), nn.Linear(inputs, {width}), nn.ReLU(), nn.Linear({width}, context.num_classes))
+        self.network = nn.Sequential(
+            nn.Flatten(), nn.Linear(inputs, {width}), nn.ReLU(), nn.Linear({width}, context.num_classes)
+        )
 
     def forward(self, images):
         return self.network(images)
