@@ -84,7 +84,7 @@ def _carry_out(
         team = Team(client, prompts, journal, folder, fixed, display.phase)
         workshop = Workshop(config, dataset, team, executor, journal, folder)
         if not finished and not journal.resumed:
-            executor.expect(0)
+            executor.expect(("fit", 0))
         refine(workshop)
         score_test(workshop)
         _export(workshop, executor, dataset, folder, client)

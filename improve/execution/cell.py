@@ -12,7 +12,7 @@ import selectors
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ class Outcome:
 
     failure: Failure | None = None
     data: bytes = b""
-    events: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -57,7 +56,6 @@ class Cell:
         self._descriptor = data_write
         self._reader = StatusReader()
         self._ready = False
-        self._started = time.monotonic()
         try:
             self._confined: Confined = sandbox.start(
                 [sys.executable, "-B", str(TEMPLATE / "worker.py"), str(status_write)],
@@ -78,6 +76,15 @@ class Cell:
     def alive(self) -> bool:
         return self._confined.poll() is None
 
+    def warm_up(self) -> Outcome:
+        """Wait until the worker has imported its libraries; a failure is told again by `run`."""
+        outcome = Outcome()
+        if not self._ready:
+            # From now on, not from the start: that may have been a whole training ago.
+            self._pump(outcome, time.monotonic() + START_SECONDS, "ready", lambda event: None, 0)
+            self._ready = outcome.failure is None
+        return outcome
+
     def run(
         self,
         command: Mapping[str, Any],
@@ -86,12 +93,9 @@ class Cell:
         data_bytes: int = 0,
     ) -> Outcome:
         """Carry out one command within `seconds` (after the worker is ready). Anything odd becomes a failure."""
-        outcome = Outcome()
-        if not self._ready:
-            self._pump(outcome, self._started + START_SECONDS, "ready", on_event, 0)
-            if outcome.failure:
-                return outcome
-            self._ready = True
+        outcome = self.warm_up()
+        if outcome.failure:
+            return outcome
         started = time.monotonic()
         line = json.dumps({**command, "descriptor": self._descriptor}) + "\n"
         try:
@@ -119,7 +123,8 @@ class Cell:
                     return
                 for key, _ in selector.select(min(left, 0.5)):
                     if key.fd == self._data:
-                        self._take(outcome, wanted)
+                        if not self._take(outcome, wanted):
+                            selector.unregister(self._data)
                         continue
                     received = os.read(self._status, READ)
                     if not received:
@@ -133,7 +138,6 @@ class Cell:
                             outcome.failure = self._verdict(event, error)
                             return
                         else:
-                            outcome.events.append(event)
                             on_event(event)
                 if self._reader.flooded or len(outcome.data) > wanted:
                     self.kill()
@@ -143,19 +147,18 @@ class Cell:
                     outcome.failure = error or self._ended()
                     return
 
-    def _take(self, outcome: Outcome, wanted: int) -> None:
-        room = wanted + 1 - len(outcome.data)
-        outcome.data += os.read(self._data, max(1, min(READ, room)))
+    def _take(self, outcome: Outcome, wanted: int) -> int:
+        """How many bytes there were; 0 at the end of the pipe."""
+        received = os.read(self._data, max(1, min(READ, wanted + 1 - len(outcome.data))))
+        outcome.data += received
+        return len(received)
 
     def _drain(self, outcome: Outcome, wanted: int) -> None:
         """What is still in the data pipe when the command has ended."""
         os.set_blocking(self._data, False)
         try:
-            while len(outcome.data) <= wanted:
-                before = len(outcome.data)
-                self._take(outcome, wanted)
-                if len(outcome.data) == before:
-                    return
+            while len(outcome.data) <= wanted and self._take(outcome, wanted):
+                pass
         except BlockingIOError:
             return
         finally:

@@ -2,7 +2,7 @@
 
 For iteration k there are up to three cells: `fit` (smoke runs and the training; sees training images and labels),
 `predict` (sees the blinded selection images and, read-only, what the training left) and `audit` (the same, with a
-re-blinded part of the images). No cell outlives its iteration.
+re-blinded part of the images); after the loop, `test` (the same, with the test images). Each serves once.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import csv
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,15 +24,17 @@ from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline, Reason
 from improve.execution import machine
 from improve.execution.cell import Cell
-from improve.execution.status import ROW_KEYS, epoch_row
-from improve.sandbox import Limits, Sandbox
+from improve.execution.status import ROW_KEYS, count, epoch_row
+from improve.execution.warm import Key, Kind, WarmCells
+from improve.pipeline.export import WEIGHTS
+from improve.sandbox import Limits, Sandbox, remove
 from improve.scoring import BadPredictions, parse_predictions
 
-Kind = Literal["fit", "predict", "audit"]
 GIB = 1024**3
 MIB = 1024**2
 # Beyond its own time limit a training may finish its step and its validation, and write its weights.
 GRACE_SHARE, GRACE_SECONDS = 0.5, 30.0
+MAX_ROWS = 10_000  # epochs that are kept and shown; a training has no more
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class LocalExecutor:
     folder: Path  # of the run
     seed: int
     phase: Callable[[int, str, str], None]
-    _cells: dict[tuple[Kind, int], Cell] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._cells = WarmCells(lambda key: self._open(*key))
 
     def candidate_folder(self, iteration: int) -> Path:
         return self.folder / "candidates" / f"{iteration:03d}"
@@ -76,74 +81,87 @@ class LocalExecutor:
         """A few batches through all three components."""
         self.write(iteration, pipeline)
         self.phase(iteration, "check", "smoke run")
-        cell = self._take("fit", iteration)
-        outcome = cell.run(self._command("smoke", iteration, f"smoke {attempt}"), self.config.smoke_seconds)
-        self._cells[("fit", iteration)] = cell
-        return outcome.failure
+        cell = self._cells.take(("fit", iteration))
+        self._cells.keep(("fit", iteration), cell)
+        return cell.run(self._command("smoke", iteration, f"smoke {attempt}"), self.config.smoke_seconds).failure
 
-    def fit(self, iteration: int, pipeline: Pipeline) -> Fit:
-        """Train, within the time limit; leaves the weights in the work folder."""
+    def fit(self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key] = ()) -> Fit:
+        """Train, within the time limit; leaves the weights in the work folder. `upcoming`: cells needed afterwards."""
         self.write(iteration, pipeline)
-        cell = self._take("fit", iteration)
-        self._expect("predict", iteration)
-        self._expect("audit", iteration)
+        cell = self._cells.take(("fit", iteration))
+        # The audit comes last: of a candidate that is rejected there is none.
+        for key in (("predict", iteration), *upcoming, ("audit", iteration)):
+            self.expect(key)
         rows: list[dict[str, Any]] = []
         speed: dict[str, int] = {}
 
         def on_event(event: dict[str, Any]) -> None:
-            if event.get("event") == "epoch":
+            kind, planned, fitting = event.get("event"), count(event.get("of")), count(event.get("epochs_that_fit"))
+            if kind == "epoch" and len(rows) < MAX_ROWS:
                 rows.append(epoch_row(event))
-                self.phase(iteration, "training", _progress(rows[-1], event.get("of")))
-            elif event.get("event") == "speed" and isinstance(event.get("epochs_that_fit"), int):
-                speed["fit"] = event["epochs_that_fit"]
-            if isinstance(event.get("of"), int):
-                speed["of"] = event["of"]
+                self.phase(iteration, "training", _progress(rows[-1], planned))
+                speed["of"] = speed.get("of", 0) if planned is None else planned
+            elif kind == "speed" and fitting is not None:
+                speed["fit"] = fitting
 
         self.phase(iteration, "training", "")
         limit = self.config.fit_seconds
         hard = limit + max(GRACE_SECONDS, GRACE_SHARE * limit)
-        outcome = cell.run(self._command("fit", iteration, "fit"), hard, on_event)
-        cell.close()
+        try:
+            outcome = cell.run(self._command("fit", iteration, "fit"), hard, on_event)
+        finally:
+            cell.close()
         self._write_metrics(iteration, rows)
-        return Fit(outcome.failure, outcome.seconds, tuple(rows), speed.get("of", 0), speed.get("fit", 0))
+        failure = outcome.failure or self._weights_failure(iteration)
+        return Fit(failure, outcome.seconds, tuple(rows), speed.get("of", 0), speed.get("fit", 0))
+
+    def _weights_failure(self, iteration: int) -> Failure | None:
+        """Why the file that a training left is of no use. It is not opened, and no link is followed."""
+        try:
+            status = (self.work_folder(iteration) / WEIGHTS).lstat()
+        except OSError as error:
+            return Failure(Reason.CRASH, f"the training ended without leaving weights ({error.strerror}).")
+        if not stat.S_ISREG(status.st_mode):
+            return Failure(Reason.CONTRACT, f"the training left a {WEIGHTS} that is not a regular file.")
+        return None
 
     def predict(self, iteration: int, kind: Literal["predict", "audit"], rows: int) -> np.ndarray | Failure:
         """Probabilities `rows × K` for the selection images, or for the audit's part of them."""
-        return self._predict(self._take(kind, iteration), iteration, self._inputs(kind, iteration), rows)
+        return self._predict(self._cells.take((kind, iteration)), iteration, self._inputs(kind, iteration), rows)
 
     def predict_test(self, iteration: int) -> np.ndarray | Failure:
         """Probabilities for the test images. The caller sees to it that this happens once."""
-        inputs = self.dataset.inputs_folder("test")
-        cell = self._start(iteration, [inputs], [], "test.log")
-        return self._predict(cell, iteration, inputs, self.dataset.counts["test"])
+        cell = self._cells.take(("test", iteration))
+        return self._predict(cell, iteration, self._inputs("test", iteration), self.dataset.counts["test"])
 
     def audit_folder(self, iteration: int) -> Path:
         """Where the re-blinded part of the selection images goes."""
         return self.folder / "audit" / f"{iteration:03d}"
 
-    def expect(self, iteration: int) -> None:
-        """Start the sandbox of the next training early, if a core is free for it."""
-        self._expect("fit", iteration)
+    def expect(self, key: Key) -> None:
+        """Start a cell before it is needed, if a core is free for it."""
+        if machine.cores() > 1:
+            self._cells.expect(key)
 
     def discard(self, iteration: int, keep_work: bool) -> None:
         """End what an iteration still runs, and remove what it left unless it is kept."""
-        for key in [key for key in self._cells if key[1] == iteration]:
-            self._cells.pop(key).close()
+        self._cells.discard(lambda key: key[1] == iteration and key[0] != "test")
         shutil.rmtree(self.audit_folder(iteration), ignore_errors=True)
         if not keep_work:
-            shutil.rmtree(self.work_folder(iteration), ignore_errors=True)
+            remove(self.work_folder(iteration))
 
     def close(self) -> None:
-        for cell in self._cells.values():
-            cell.close()
-        self._cells.clear()
+        """End everything that runs."""
+        self._cells.close()
 
     def _predict(self, cell: Cell, iteration: int, inputs: Path, rows: int) -> np.ndarray | Failure:
         self.phase(iteration, "predicting", f"{rows} images")
         classes = len(self.dataset.class_names)
         command = {**self._command("predict", iteration, "predict"), "data": str(inputs)}
-        outcome = cell.run(command, self.config.predict_seconds, data_bytes=rows * classes * 4)
-        cell.close()
+        try:
+            outcome = cell.run(command, self.config.predict_seconds, data_bytes=rows * classes * 4)
+        finally:
+            cell.close()
         if outcome.failure:
             return outcome.failure
         try:
@@ -154,33 +172,24 @@ class LocalExecutor:
     def _inputs(self, kind: Kind, iteration: int) -> Path:
         if kind == "fit":
             return self.dataset.train_folder
-        return self.dataset.inputs_folder("selection") if kind == "predict" else self.audit_folder(iteration)
-
-    def _expect(self, kind: Kind, iteration: int) -> None:
-        if machine.cores() > 1 and (kind, iteration) not in self._cells:
-            self._cells[(kind, iteration)] = self._open(kind, iteration)
-
-    def _take(self, kind: Kind, iteration: int) -> Cell:
-        cell = self._cells.pop((kind, iteration), None)
-        if cell is not None and cell.alive:
-            return cell
-        if cell is not None:
-            cell.close()
-        return self._open(kind, iteration)
+        if kind == "audit":
+            return self.audit_folder(iteration)
+        return self.dataset.inputs_folder("test" if kind == "test" else "selection")
 
     def _open(self, kind: Kind, iteration: int) -> Cell:
         inputs = self._inputs(kind, iteration)
         inputs.mkdir(parents=True, exist_ok=True)
         if kind != "fit":
-            return self._start(iteration, [inputs], [], f"{kind}.log")
+            # Not in the candidate's folder: the audit would read there what the prediction printed about its inputs.
+            return self._start(iteration, [inputs], [], self.folder / "logs" / f"{iteration:03d}-{kind}.log")
         work = self.work_folder(iteration)
         # What a killed process left there is of no use: the training starts anew.
-        shutil.rmtree(work, ignore_errors=True)
-        return self._start(iteration, [inputs], [work], "log.txt")
+        remove(work)
+        return self._start(iteration, [inputs], [work], self.candidate_folder(iteration) / "log.txt")
 
-    def _start(self, iteration: int, readable: list[Path], writable: list[Path], log: str) -> Cell:
+    def _start(self, iteration: int, readable: list[Path], writable: list[Path], log: Path) -> Cell:
         candidate, work = self.candidate_folder(iteration), self.work_folder(iteration)
-        for path in (candidate, work):
+        for path in (candidate, work, log.parent):
             path.mkdir(parents=True, exist_ok=True)
         return Cell(
             self.sandbox,
@@ -198,7 +207,7 @@ class LocalExecutor:
                 disk_bytes=int(self.config.disk_gib * GIB),
                 output_bytes=int(self.config.output_mib * MIB),
             ),
-            log=candidate / log,
+            log=log,
             devices=machine.gpu_devices(self.config),
         )
 
@@ -265,7 +274,7 @@ def subset_size(total: int) -> int:
     return min(total, max(32, min(512, total // 4)))
 
 
-def _progress(row: Mapping[str, Any], of: Any) -> str:
+def _progress(row: Mapping[str, Any], planned: int | None) -> str:
     accuracy = row.get("validation_accuracy")
     value = f", validation {accuracy:.3f}" if isinstance(accuracy, float) else ""
-    return f"epoch {row.get('epoch', '?')}/{of if isinstance(of, int) else '?'}{value}"
+    return f"epoch {row.get('epoch', '?')}/{'?' if planned is None else planned}{value}"

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import json
-import math
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from improve.domain import COMPONENTS, Component, Failure, Reason
 
 MAX_LINE = 64 * 1024  # bytes
 MAX_TOTAL = 16 * 1024 * 1024
+MAX_LINES = 50_000  # short ones cost more time to read than their bytes tell
 ROW_KEYS = (
     "epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate", "seconds",
 )  # fmt: skip
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+SHARES = ("train_accuracy", "validation_accuracy")
+LARGEST = 1e15  # of a number in a row; beyond it charts and number formats go wrong
+LARGEST_COUNT = 10**9  # of epochs
 
 
 def clean(text: Any, limit: int) -> str:
-    """Text from the sandbox without control characters, cut at `limit` characters."""
-    return CONTROL.sub(" ", str(text))[:limit]
+    """Text from the sandbox, cut at `limit` characters, without those that control a terminal or are not seen.
+
+    Among these are lone surrogates, which cannot be written to any file.
+    """
+    return "".join(c if c.isprintable() or c in "\t\n" else " " for c in str(text)[:limit])
 
 
 def epoch_row(event: dict[str, Any]) -> dict[str, Any]:
-    """The known numbers of an `epoch` event; others, and what is not finite, are left out."""
+    """The known numbers of an `epoch` event; others, and what is not finite or out of range, are left out."""
     row: dict[str, Any] = {}
     for key in ROW_KEYS:
         value = event.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and _plausible(key, value):
             row[key] = value
     return row
+
+
+def _plausible(key: str, value: float) -> bool:
+    # A comparison is false for NaN and, unlike float(), takes whole numbers of any length.
+    return 0 <= value <= 1 if key in SHARES else -LARGEST <= value <= LARGEST
+
+
+def count(value: Any) -> int | None:
+    """A number of epochs; None for anything else."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value <= LARGEST_COUNT else None
 
 
 def failure_of(event: dict[str, Any]) -> Failure:
@@ -51,13 +66,14 @@ class StatusReader:
 
     pending: bytes = b""
     total: int = 0
+    lines: int = 0
     flooded: bool = False
-    events: list[dict[str, Any]] = field(default_factory=list)
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
         """The events that `data` completes."""
         self.total += len(data)
-        self.flooded = self.flooded or self.total > MAX_TOTAL
+        self.lines += data.count(b"\n")
+        self.flooded = self.flooded or self.total > MAX_TOTAL or self.lines > MAX_LINES
         if self.flooded:
             return []
         *lines, self.pending = (self.pending + data).split(b"\n")

@@ -22,6 +22,7 @@ from improve.config import Config
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason, Verdict
 from improve.execution.local import Fit, LocalExecutor
+from improve.execution.warm import Key
 from improve.journal import Journal
 from improve.pipeline import contract
 from improve.scoring import Answers, answers, load_predictions, save_predictions, score
@@ -182,9 +183,7 @@ class Workshop:
 
     def _fit(self, iteration: int, pipeline: Pipeline) -> Fit:
         def train() -> dict[str, Any]:
-            if iteration < self.config.strategy.iterations:
-                self.executor.expect(iteration + 1)
-            fit = self.executor.fit(iteration, pipeline)
+            fit = self.executor.fit(iteration, pipeline, self._upcoming(iteration))
             last = fit.rows[-1] if fit.rows else {}
             best = max((row.get("validation_accuracy", 0.0) for row in fit.rows), default=None)
             return {
@@ -207,6 +206,12 @@ class Workshop:
             record["planned_epochs"],
             record["epochs_that_fit"],
         )
+
+    def _upcoming(self, iteration: int) -> list[Key]:
+        """What the executor will be asked for after this iteration, as far as that is known."""
+        if iteration < self.config.strategy.iterations:
+            return [("fit", iteration + 1)]
+        return [] if self.first is None else [("test", self.first)]
 
     def _score(self, iteration: int) -> Answers | Failure:
         file = f"predictions/selection-{iteration:03d}.npy"

@@ -1,0 +1,74 @@
+"""Cells started before they are needed, one at a time: their imports take seconds of a core that is free meanwhile.
+
+One at a time, because a training runs beside them: several imports at once would take its core, too.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+from typing import Literal
+
+from improve.execution.cell import Cell
+
+Kind = Literal["fit", "predict", "audit", "test"]
+Key = tuple[Kind, int]  # what it is for, and the iteration
+
+
+class WarmCells:
+    """`open_cell` starts the cell of a key; it is called from a thread of ours, or by whoever takes the cell."""
+
+    def __init__(self, open_cell: Callable[[Key], Cell]) -> None:
+        self._open = open_cell
+        self._queue = concurrent.futures.ThreadPoolExecutor(1, "warm-up")
+        self._cells: dict[Key, concurrent.futures.Future[Cell]] = {}
+        self._warming: Cell | None = None
+
+    def expect(self, key: Key) -> None:
+        """Have this cell started when those expected before it are ready."""
+        if key not in self._cells:
+            self._cells[key] = self._queue.submit(self._warm, key)
+
+    def take(self, key: Key) -> Cell:
+        """The cell, ready or started now. It is the caller's from now on. Raises what its start raises."""
+        future = self._cells.pop(key, None)
+        if future is None or future.cancel():
+            return self._open(key)
+        cell = future.result()
+        if cell.alive:
+            return cell
+        cell.close()
+        return self._open(key)
+
+    def keep(self, key: Key, cell: Cell) -> None:
+        """Give a cell back that can carry out further commands."""
+        future: concurrent.futures.Future[Cell] = concurrent.futures.Future()
+        future.set_result(cell)
+        self._cells[key] = future
+
+    def discard(self, unwanted: Callable[[Key], bool]) -> None:
+        """End these cells, started or not."""
+        for key in [key for key in self._cells if unwanted(key)]:
+            _end(self._cells.pop(key))
+
+    def close(self) -> None:
+        """End all cells, also one that is just being started."""
+        for future in self._cells.values():
+            future.cancel()
+        if self._warming is not None:
+            self._warming.kill()
+        self.discard(lambda key: True)
+        self._queue.shutdown()
+
+    def _warm(self, key: Key) -> Cell:
+        self._warming = cell = self._open(key)
+        cell.warm_up()
+        self._warming = None
+        return cell
+
+
+def _end(future: concurrent.futures.Future[Cell]) -> None:
+    if future.cancel():
+        return
+    if future.exception() is None:  # what a start raised is told to whoever takes the cell, and nobody will
+        future.result().close()
