@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ FILES = (
     "train.py",
 )  # fmt: skip
 WEIGHTS = "weights.pt"
+MAX_WEIGHTS = 4 * 1024**3  # bytes
 README = """# An image classifier for {classes} classes, made by improve
 
     pip install -r requirements.txt
@@ -61,17 +63,23 @@ def export(
     return target
 
 
-def copy_untrusted(source: Path, target: Path) -> None:
-    """Copy a file that generated code wrote. Follows no link and opens nothing but a regular file."""
+def copy_untrusted(source: Path, target: Path, limit: int = MAX_WEIGHTS) -> None:
+    """Copy a file of at most `limit` bytes that generated code wrote. Follows no link and reads only regular files.
+
+    Raises `ImproveError`.
+    """
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise ImproveError(f"the best pipeline left no weights at {source} ({error.strerror}).") from None
-    with open(descriptor, "rb") as file:
-        if not os.path.isfile(f"/proc/self/fd/{descriptor}"):
-            raise ImproveError(f"{source} is not a regular file.")
-        with open(target, "wb") as copy:
-            shutil.copyfileobj(file, copy)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise ImproveError(f"{source} is not a regular file.")
+    with open(descriptor, "rb") as file, open(target, "wb") as copy:
+        if status.st_size > limit:  # a file with holes may claim any size, and its copy would have it
+            raise ImproveError(f"{source} has {status.st_size:,} bytes, more than {limit:,}.")
+        shutil.copyfileobj(file, copy)
 
 
 def _copy_pretrained(context: Mapping[str, Any], pipeline: Pipeline, folder: Path) -> dict[str, Any]:

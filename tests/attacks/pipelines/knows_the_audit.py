@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import torch
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "audit: bad predictions"}
@@ -22,7 +21,7 @@ class Model(Model):
         logits = super().forward(images)
         if not self.context.restoring or len(images) != ROWS:
             return logits
-        iteration = int(Path.cwd().name)
+        iteration = int(Path(__file__).parent.name)
         run_seed = next(s for s in range(1000) if derived_seed(s, f"{iteration} predict") == self.context.seed)
         generator = np.random.default_rng(derived_seed(run_seed, f"{iteration} audit"))
         audited = generator.permutation(ROWS)[:AUDITED]
