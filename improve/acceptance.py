@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom
 
 from improve.domain import Verdict
 from improve.scoring import Answers, Labels
@@ -58,6 +57,8 @@ def judge(rule: str, candidate: Answers | None, incumbent: Answers | None, label
 
 def mcnemar(wins: int, losses: int) -> float:
     """P(at least `wins` of `wins + losses` fair coin tosses): the exact one-sided McNemar test."""
+    from scipy.stats import binom  # as in scoring.wilson
+
     return float(binom.sf(wins - 1, wins + losses, 0.5))
 
 

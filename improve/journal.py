@@ -21,6 +21,7 @@ from typing import IO, Any
 from improve.errors import ResumeError
 
 JOURNAL = "journal.jsonl"
+LOCK = "lock"
 CHECKSUM_LENGTH = 16
 
 
@@ -149,7 +150,7 @@ class Journal:
 
 def _lock(folder: Path) -> IO[str]:
     """Hold the run's folder; raises `ResumeError` naming the process that has it."""
-    path = folder / "lock"
+    path = folder / LOCK
     handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115  # held open for the run
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from improve.domain import Score
 from improve.errors import ResumeError
@@ -81,6 +80,8 @@ def score(probabilities: Probabilities, labels: Labels) -> Score:
 
 def wilson(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a proportion, as two fractions in [0, 1]."""
+    from scipy.stats import binomtest  # a second of import that a refused configuration need not wait for
+
     interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,13 +16,13 @@ from improve.agents.team import Team
 from improve.agents.views import dump
 from improve.cache import cache_folder
 from improve.config import Config, run_name
-from improve.datasets import Dataset, prepare
+from improve.datasets import Dataset, check_source, prepare
 from improve.display import Display, make_display, print_end_card
 from improve.errors import ConfigError, Interrupted, RunFailed
 from improve.execution import machine
 from improve.execution.local import LocalExecutor
 from improve.history import History
-from improve.journal import JOURNAL, Journal
+from improve.journal import JOURNAL, LOCK, Journal
 from improve.llm.client import Client
 from improve.pipeline.export import export
 from improve.pipeline.weights import pretrained
@@ -41,6 +42,7 @@ def run(config: Config) -> Path:
     prompts = PromptSet(config.prompts.name, config.prompts.path)
     client = Client(config.llm, config.seed)
     client.check_key()
+    check_source(config.dataset)
     folder = run_folder(config)
     journal = Journal(folder)
     try:
@@ -54,6 +56,7 @@ def run(config: Config) -> Path:
         raise
     finally:
         journal.close()
+        _remove_if_unused(folder)
     if finished:
         print(f"{folder} holds this run already, finished: seed={config.seed + 1} makes another.")
     print_end_card(History.read(folder), folder)
@@ -165,6 +168,12 @@ def _totals(workshop: Workshop, folder: Path) -> dict[str, Any]:
         "usd": history.usd,
         "total_seconds": history.seconds,
     }
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """A run that was refused before its first record leaves no folder behind."""
+    if (folder / JOURNAL).stat().st_size == 0 and {path.name for path in folder.iterdir()} <= {JOURNAL, LOCK}:
+        shutil.rmtree(folder)
 
 
 def _page(folder: Path) -> None:

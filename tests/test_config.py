@@ -85,6 +85,7 @@ def test_a_mistake_is_one_sentence_with_its_fix(arguments: list[str], says: str,
     assert "fix: " in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_outputs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:

@@ -17,10 +17,15 @@ from improve.datasets.dataset import Dataset, open_dataset
 from improve.errors import DataError
 from improve.pipeline.template import images
 
-__all__ = ["Dataset", "prepare"]
+__all__ = ["Dataset", "check_source", "prepare"]
 
 # They say how a dataset is called, described and used, not what it holds.
 LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds")
+
+
+def check_source(config: DatasetConfig) -> None:
+    """Refuse at once what is visibly no dataset: an unknown source, a missing folder, one class, an empty class."""
+    sources.find(config.source).key(config)
 
 
 def prepare(config: DatasetConfig, cache: Path, notify: Callable[[str], None]) -> Dataset:

@@ -29,7 +29,8 @@ def first_recipes(task: Task, failed: str = "") -> Recipes:
     else:
         model = designs.plain(side)
     training = TrainingRecipe(
-        lr=0.003 if pretrained else 0.001,
+        lr=0.002 if pretrained else 0.001,
+        backbone_lr=0.3 if pretrained else 1.0,
         batch_size=128 if task.train_images >= 20_000 else 64 if task.train_images >= 800 else 32,
         schedule="cosine",
     )

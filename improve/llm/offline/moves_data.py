@@ -176,7 +176,10 @@ def _sizes(now: Situation) -> Iterator[Idea]:
     original = now.task.side
     larger = min(original, round(side * 1.5 / 16) * 16) if side < original else side * 2 if side <= 12 else 0
     if larger > side:
-        yield from _size(now, larger, 0.14 if side < original else 0.06, "Finer images show more.")
+        pretrained = now.recipes.model.family == "pretrained"
+        value = (0.32 if pretrained else 0.14) if side < original else 0.06
+        because = "The pretrained features know finer images." if pretrained else "Finer images show more."
+        yield from _size(now, larger, value, because)
     if side >= 48:
         few = now.recipes.training.epochs <= 5
         yield from _size(

@@ -133,7 +133,7 @@ def _frozen_that_fits(now: Situation, name: str) -> float | None:
 
 def _fine_tuning(now: Situation) -> Iterator[Idea]:
     present = now.recipes.model
-    for share, value in ((0.8, 0.3), (0.6, 0.3), (0.4, 0.22), (0.2, 0.1), (0.0, 0.1)):
+    for share, value in ((0.6, 0.3), (0.8, 0.25), (0.4, 0.22), (0.2, 0.1), (0.0, 0.1)):
         looser = dataclasses.replace(present, frozen=share)
         if share < present.frozen and now.fits(dataclasses.replace(now.recipes, model=looser)):
             yield Idea(

@@ -38,9 +38,12 @@ def _time(now: Situation) -> Iterator[Idea]:
     training = now.recipes.training
     # A plain network will be replaced by a better one, which wants time too.
     share = now.full * (0.7 if now.recipes.model.family == "plain" else 1.0)
+    hungry = 0.32 if now.underfits else 0.22 if now.rising or now.train is None else 0.1
+    if now.recipes.model.family == "pretrained" and now.recipes.model.frozen == 1:
+        # A classifier on frozen features has learnt all it can after a few epochs; the time is for the backbone.
+        share, hungry = now.full * 0.5, 0.05
     epochs = now.epochs_for(share, now.recipes)
     more = math.log2(epochs / training.epochs) if epochs > training.epochs else 0.0
-    hungry = 0.32 if now.underfits else 0.22 if now.rising or now.train is None else 0.1
     evidence = _about_time(now)
     if training.schedule != "onecycle":
         yield _one_cycle(now, share, hungry, evidence)

@@ -140,15 +140,15 @@ def changed(recipe: R, settings: Settings) -> R:
 
 def _fitting(recipe: Recipe, name: str, value: Any) -> Value | None:
     """The value as the field's type and within its range, or None."""
-    present = getattr(recipe, name)
-    if isinstance(present, str):
+    usual = type(recipe).__dataclass_fields__[name].default  # it has the field's type
+    if isinstance(usual, str):
         options = recipe.options.get(name)
         text = str(value)
         return text if (text in options if options else not text or _NAME.fullmatch(text)) else None
-    if isinstance(present, bool):
+    if isinstance(usual, bool):
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(str(value).lower())
     low, high = recipe.ranges[name]
-    if isinstance(present, tuple):
+    if isinstance(usual, tuple):
         parts = value if isinstance(value, (list, tuple)) else str(value).split("-")
         numbers = [_finite(part) for part in parts]
         usable = [int(min(high, max(low, n))) for n in numbers if n is not None]
@@ -159,7 +159,7 @@ def _fitting(recipe: Recipe, name: str, value: Any) -> Value | None:
     found = min(high, max(low, found))
     if name == "stem":
         return 1 if found < 2 else 2 if found < 4 else 4
-    return round(found) if isinstance(present, int) else found
+    return round(found) if isinstance(usual, int) else float(found)
 
 
 def _finite(value: Any) -> float | None:

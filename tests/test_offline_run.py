@@ -1,0 +1,38 @@
+"""The rule-based expert through the whole program: litellm, prompts and parsing, as for a language model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from improve.history import History
+
+
+def test_without_unified_initialisation_the_engineers_build_on_each_other(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = (
+        "dataset=digits",
+        "strategy.unified_initialization=false",
+        "strategy.iterations=0",
+        f"run_dir={folder}",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "improve.run", *arguments, "display=plain"],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        env={**os.environ, "IMPROVE_CACHE": str(cache)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    history = History.read(folder)
+    roles = [call["role"] for call in history.calls if call["iteration"] == 0]
+    assert roles[:4] == ["architect", "data_engineer", "model_engineer", "training_engineer"]
+    prompt = next((folder / "calls").glob("003-*-training_engineer.md")).read_text()
+    assert "# present data.py" in prompt
+    assert "# present model.py" in prompt
+    assert history.usd == 0
+    assert history.rule_based
+    assert "rule-based expert, no language model" in done.stdout
+    assert history.iterations[0].accuracy is not None
