@@ -24,6 +24,7 @@ from improve.execution.local import LocalExecutor, derived_seed, subset_size
 from improve.execution.status import MAX_LINE, MAX_LINES, MAX_TOTAL, StatusReader, clean, count, epoch_row, failure_of
 from improve.journal import Record
 from improve.sandbox import Sandbox, choose
+from improve.sandbox.guarded import LandlockSandbox
 from tests.support.bench import Bench, executor, honest, make_task
 
 
@@ -68,6 +69,15 @@ def test_the_same_seed_gives_the_same_predictions_and_another_one_others(
     assert np.array_equal(predicted(bench, 2), first)
     monkeypatch.setattr(bench, "seed", 1)
     assert not np.array_equal(predicted(bench, 3), first)
+
+
+@pytest.mark.usefixtures("_one_core")
+def test_the_weaker_tier_gives_the_same_predictions(bench: Bench, task: Dataset, tmp_path: Path) -> None:
+    made = executor(task, LandlockSandbox(), tmp_path)
+    assert made.fit(0, honest()).failure is None
+    weaker = made.predict(0, "predict", task.counts["selection"])
+    assert np.array_equal(weaker, predicted(bench, 4))  # type: ignore[arg-type]
+    assert not in_folder(tmp_path)
 
 
 @pytest.mark.usefixtures("_one_core")

@@ -117,8 +117,7 @@ def test_attack(
     monkeypatch.chdir(tmp_path)  # where an unpickled payload would leave its mark
     monkeypatch.setattr(bench, "alone", facts.get("ALONE", ""))
     if "timeout" in facts["EXPECT"]["improve"]:
-        monkeypatch.setattr(bench.config, "fit_seconds", 4.0)
-        monkeypatch.setattr(bench.config, "predict_seconds", 6.0)
+        monkeypatch.setattr(bench.config, f"{facts['ALONE']}_seconds", 4.0)
     iteration = 1 + NAMES.index(name)
     try:
         result = carry_out(bench, journal, iteration, attacking(name))
@@ -246,7 +245,7 @@ def test_orders_in_the_output_reach_the_roles_as_plain_text_and_decide_nothing(
 
 # The attacks that are after a perfect score, and those that are after the parent, with the harm they do to it.
 PERFECT = (
-    "exit_in_fit", "exit_in_predict", "finds_labels", "forged_end_in_fit", "forged_rows", "guess_from_order",
+    "exit_in_fit", "exit_in_predict", "finds_labels", "forged_rows", "guess_from_order",
     "injects_prompts", "lying_equality", "overrides_validation", "patches_metrics", "prints_a_metric",
     "undo_the_shuffle", "writes_results",
 )  # fmt: skip

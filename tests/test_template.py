@@ -262,7 +262,7 @@ def test_a_training_that_gets_slower_stops_at_its_limit_with_its_weights(
     parts = components(model=SLOW.replace("SLOWER_AFTER", "8"), training=SCHEDULED)
     fit = Fit(lib, folder, tmp_path, parts, fit_seconds=2.0)
     assert len(fit.epochs) < fit.context.max_epochs
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 12
     assert set(fit.weights) == {"first.1.weight", "first.1.bias", "second.weight", "second.bias"}
 
 

@@ -57,7 +57,9 @@ class Context:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Context:
         known = {f.name for f in dataclasses.fields(cls)}
-        data = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known}
+        data: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known
+        }
         data["pretrained"] = {
             name: PretrainedWeights(w["file"], tuple(w["mean"]), tuple(w["std"]))
             for name, w in values.get("pretrained", {}).items()

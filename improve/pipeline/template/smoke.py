@@ -63,9 +63,9 @@ def check_shapes(components: Components, context: Context) -> None:
     with torch.no_grad():
         logits = model(evaluated)
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != wanted:
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        given: object = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ContractError(
-            f"model.py: forward must return logits of shape {wanted} (batch, classes), but gave {found}."
+            f"model.py: forward must return logits of shape {wanted} (batch, classes), but gave {given}."
         )
     targets = torch.arange(FAKE_BATCH) % context.num_classes
     mixed, soft = data.batch_transform(evaluated, targets)

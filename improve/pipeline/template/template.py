@@ -206,6 +206,9 @@ class _Renormalize(nn.Module):
         self.register_buffer("scale", (own_std / new_std).view(1, -1, 1, 1))
         self.register_buffer("shift", ((own_mean - new_mean) / new_std).view(1, -1, 1, 1))
 
+    scale: Tensor
+    shift: Tensor
+
     def forward(self, images: Tensor) -> Tensor:
         return images * self.scale + self.shift
 

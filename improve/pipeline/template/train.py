@@ -156,7 +156,7 @@ def fit(
         max_time=timedelta(seconds=max(1.0, context.fit_seconds - (time.monotonic() - started))),
         accelerator=context.accelerator,
         devices=1,
-        precision=context.precision,
+        precision=context.precision,  # type: ignore[arg-type]  # Lightning checks the name
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -191,7 +191,8 @@ def affordable_epochs(
     last = time.monotonic()
     for images, targets in data.train_dataloader():
         moved_images, moved_targets = data.batch_transform(images.to(device), targets.to(device))
-        model.loss(model(moved_images), moved_targets).backward()
+        loss: Any = model.loss(model(moved_images), moved_targets)
+        loss.backward()
         if device.type == "cuda":
             torch.cuda.synchronize()
         now = time.monotonic()
