@@ -23,13 +23,16 @@ SMALL = DatasetConfig(name="small", source="dsprites", train=400, selection=100,
 
 # Prepares SMALL in the folder argv[1]; argv[2] makes reading each image slower, by so many seconds.
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from improve.config import DatasetConfig
 from improve.datasets import prepare
 from improve.datasets.sources import dsprites
 from improve.errors import DataError
 import dataclasses
+
+# A shell that starts the tests in the background leaves SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 load = dsprites.load
 def slow_load(config, notify):
