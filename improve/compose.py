@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from improve.config import Config
 from improve.errors import ConfigError, nearest
 
+PROSE = ("dataset.description",)  # values that are sentences: a comma in one is no list of values
 CONF = Path(__file__).parent / "conf"
 
 
@@ -29,6 +32,30 @@ def to_config(values: DictConfig) -> Config:
         raise ConfigError(explain(error, [])) from None
     assert isinstance(config, Config)
     return config
+
+
+def quoted(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with quotes around values that Hydra's grammar cannot read as they are.
+
+    A shell takes the quotes from `dataset.description="Roses, red; or not."`, and Hydra would stumble over the rest.
+    """
+    return [_quoted(argument) for argument in arguments]
+
+
+def _quoted(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals or argument.startswith("-") or value[:1] in ("'", '"'):
+        return argument
+    try:
+        OverridesParser.create().parse_override(argument)
+        if key not in PROSE:
+            return argument
+    except HydraException:
+        if not value.strip():
+            return argument
+    # In Hydra's quotes a backslash is special only where backslashes stand before a quote.
+    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 def explain(error: Exception, overrides: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from improve import config as schema
-from improve.compose import explain, to_config
+from improve.compose import explain, quoted, to_config
 from improve.errors import ConfigError, ImproveError, Interrupted
 
 CONF = str(Path(__file__).resolve().parent / "conf")
@@ -43,8 +43,7 @@ def job(values: DictConfig) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run with these arguments (default: the command line's) and return the exit code."""
-    if arguments is not None:
-        sys.argv = [sys.argv[0], *arguments]
+    sys.argv = [sys.argv[0], *quoted(sys.argv[1:] if arguments is None else arguments)]
     # Hydra would print what it catches in its own words and exit with 1; we say it in ours, with our codes.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     ConfigStore.instance().store(name="schema", node=schema.Config)

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 from improve import config as schema
-from improve.compose import to_config
+from improve.compose import quoted, to_config
 from improve.errors import ConfigError
 
 CONF = Path(__file__).parent.parent / "improve" / "conf"
@@ -93,6 +93,28 @@ def test_outputs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     done = run(f"outputs={tmp_path / 'file'}", "dataset=digits")
     assert done.returncode == ConfigError.exit_code
     assert "choose outputs=DIR" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Roses, red; or not.",
+        "it's a (daisy) #1 = {x} [y] $z: 50%",
+        "plain words",
+        r"back\\slash \' quote",
+        '"in quotes"',
+    ],
+)
+def test_a_description_may_be_any_sentence(text: str) -> None:
+    assert composed(*quoted(["dataset=digits", f"dataset.description={text}"])).dataset.description in (
+        text,
+        text[1:-1],
+    )
+
+
+def test_other_arguments_stay_as_they_are() -> None:
+    plain = ["seed=0,1", "dataset.train=null", "llm=o1", "--cfg", "job", "+x.y=[1,2]", "~x", "strategy.iterations="]
+    assert quoted(plain) == plain
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["dataset=nope"]])

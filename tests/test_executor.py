@@ -23,7 +23,7 @@ from improve.execution import cell, local, machine
 from improve.execution.local import LocalExecutor, derived_seed, subset_size
 from improve.execution.status import MAX_LINE, MAX_LINES, MAX_TOTAL, StatusReader, clean, count, epoch_row, failure_of
 from improve.journal import Record
-from improve.sandbox import Sandbox, choose
+from improve.sandbox import Sandbox, choose, remove
 from improve.sandbox.guarded import LandlockSandbox
 from tests.support.bench import Bench, executor, honest, make_task
 
@@ -44,6 +44,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox, task: Data
     made = Bench(**{f.name: getattr(plain, f.name) for f in dataclasses.fields(plain) if f.init})
     yield made
     made.close()
+    remove(made.folder)  # pytest cannot follow what is nested deep
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from improve.execution import local, machine
 from improve.execution.cell import TEMPLATE, Cell
 from improve.execution.local import derived_seed, subset_size, worker_environment
 from improve.journal import Journal, Record
-from improve.sandbox import Sandbox, choose
+from improve.sandbox import Sandbox, choose, remove
 from improve.scoring import Answers
 from improve.strategies import audit as audit_module
 from improve.strategies.workshop import Workshop
@@ -72,6 +72,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox, task: Data
     made = Bench(**{f.name: getattr(plain, f.name) for f in dataclasses.fields(plain) if f.init})
     yield made
     made.close()
+    remove(made.folder)  # pytest cannot follow what is nested deep
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +316,7 @@ class Naive:
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
-        subprocess.run(["rm", "-rf", self._folder], check=True)  # pytest cannot follow what is nested deep
+        remove(self._folder)
 
 
 @pytest.fixture(scope="module")
