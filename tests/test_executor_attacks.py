@@ -8,10 +8,6 @@ fails. The naive executor must end up with another result than for the honest pi
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +18,10 @@ import pytest
 
 from improve.config import AcceptanceConfig, Config, StrategyConfig
 from improve.datasets import Dataset
-from improve.domain import COMPONENTS, Failure, Pipeline, Verdict
+from improve.domain import COMPONENTS, Failure, Verdict
 from improve.execution import local, machine
-from improve.execution.cell import TEMPLATE, Cell
-from improve.execution.local import derived_seed, subset_size, worker_environment
+from improve.execution.cell import Cell
+from improve.execution.local import derived_seed, subset_size
 from improve.journal import Journal, Record
 from improve.sandbox import Sandbox, choose, remove
 from improve.scoring import Answers
@@ -43,8 +39,8 @@ from tests.support.bench import (
     honest,
     make_task,
 )
+from tests.support.naive import Naive
 
-NAIVE = ATTACKS / "_naive.py"
 NAMES = sorted(path.stem for path in ATTACKS.glob("[a-z]*.py"))
 CHANCE = 1 / CLASSES + 4 * np.sqrt(CLASSES - 1) / CLASSES / np.sqrt(200)  # four standard deviations above
 
@@ -262,61 +258,6 @@ HARM = {
     "weights_poisoned": "ran a-checkpoint-ran",
     "weights_sparse": "copying",
 }
-
-
-class Naive:
-    """`attacks/pipelines/_naive.py` as a process, with labels beside its images, shuffled as people shuffle."""
-
-    def __init__(self, folder: Path, task: Dataset, context: dict[str, Any]) -> None:
-        self._folder, self._context, self._task = folder, context, task
-        images = np.load(task.inputs_folder("selection") / "images.npy")
-        labels = task.labels("selection")
-        ordered = np.argsort(labels, kind="stable")[np.random.default_rng(0).permutation(len(labels))]
-        (folder / "selection").mkdir()
-        np.save(folder / "selection" / "images.npy", images[ordered])
-        np.save(folder / "selection" / "labels.npy", labels[ordered])
-        env = {
-            **os.environ,
-            **worker_environment(),
-            "PYTHONPATH": str(TEMPLATE),
-            "HOME": str(folder),
-            "TMPDIR": str(folder),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-B", str(NAIVE)],
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def carry_out(self, name: str, pipeline: Pipeline, seconds: float = 60.0, take: bool = True) -> dict[str, Any]:
-        home = self._folder / name
-        candidate = home / "candidates" / "000"
-        candidate.mkdir(parents=True, exist_ok=True)
-        for component in COMPONENTS:
-            (candidate / f"{component}.py").write_text(pipeline.source(component))
-        request = {
-            "pipeline": str(candidate),
-            "work": str(home / "work" / "000"),
-            "home": str(home),
-            "train": str(self._task.train_folder),
-            "selection": str(self._folder / "selection"),
-            "context": self._context,
-            "seconds": seconds,
-            "take": take,
-        }
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())  # type: ignore[no-any-return]
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-        remove(self._folder)
 
 
 @pytest.fixture(scope="module")

@@ -49,14 +49,12 @@ class WarmCells:
     def discard(self, unwanted: Callable[[Key], bool]) -> None:
         """End these cells, started or not."""
         for key in [key for key in self._cells if unwanted(key)]:
-            _end(self._cells.pop(key))
+            self._end(self._cells.pop(key))
 
     def close(self) -> None:
         """End all cells, also one that is just being started."""
         for future in self._cells.values():
             future.cancel()
-        if self._warming is not None:
-            self._warming.kill()
         self.discard(lambda key: True)
         self._queue.shutdown()
 
@@ -66,9 +64,11 @@ class WarmCells:
         self._warming = None
         return cell
 
-
-def _end(future: concurrent.futures.Future[Cell]) -> None:
-    if future.cancel():
-        return
-    if future.exception() is None:  # what a start raised is told to whoever takes the cell, and nobody will
-        future.result().close()
+    def _end(self, future: concurrent.futures.Future[Cell]) -> None:
+        if future.cancel():
+            return
+        warming = self._warming
+        if warming is not None and not future.done():
+            warming.kill()  # it is this one, for there is one at a time: nobody waits for its imports
+        if future.exception() is None:  # what a start raised is told to whoever takes the cell, and nobody will
+            future.result().close()
