@@ -79,7 +79,14 @@ for job in json.loads((here / "jobs.json").read_text()):
     importlib.invalidate_caches()
     sys.path.insert(0, job["folder"])
     try:
-        smoke.smoke(components.load_components(), context, data)
+        parts = components.load_components()
+        smoke.smoke(parts, context, data)
+        if job["frozen"]:
+            backbone = parts.build_model(context).backbone
+            learning = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+            assert not learning, f"{len(learning)} parameters of a frozen backbone learn"
+            steady = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d) and m.training]
+            assert not steady, f"{len(steady)} normalisations of a frozen backbone follow the batches"
         print(json.dumps({"folder": job["folder"], "problem": ""}))
     except Exception as error:
         print(json.dumps({"folder": job["folder"], "problem": f"{type(error).__name__}: {error}"}))
@@ -119,7 +126,7 @@ def test_every_technique_passes_the_smoke_run(tmp_path: Path) -> None:
         folder.mkdir()
         for recipe in (data, model, training):
             (folder / f"{recipe.component}.py").write_text(write(recipe))
-        jobs.append({"folder": str(folder), "shape": shape})
+        jobs.append({"folder": str(folder), "shape": shape, "frozen": model.frozen == 1})
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(tmp_path)],

@@ -10,6 +10,7 @@ from improve.llm.offline.recipe import DataRecipe, ModelRecipe, Recipes, Trainin
 from improve.llm.offline.situation import label_depends_on_direction, natural_photos
 
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 30
+PRETRAINED_SIDE = 160  # pixels: pretrained features want fine images, and frozen layers are cheap
 QUICK_SIDE = 64  # pixels that are enough to begin with on a CPU
 
 
@@ -22,7 +23,7 @@ def first_recipes(task: Task, failed: str = "") -> Recipes:
         return _simplest(task, failed.lower())
     photos = natural_photos(task)
     pretrained = photos and bool(task.pretrained) and task.side >= 32
-    side = task.side if task.gpu or task.side <= 96 else QUICK_SIDE
+    side = task.side if task.gpu or task.side <= (PRETRAINED_SIDE if pretrained else 96) else QUICK_SIDE
     data = DataRecipe(size=0 if side == task.side else side, flip=photos and not label_depends_on_direction(task))
     if pretrained:
         model = ModelRecipe(family="pretrained", name=best_pretrained(task.pretrained), frozen=1.0)
@@ -36,7 +37,7 @@ def first_recipes(task: Task, failed: str = "") -> Recipes:
     )
     recipes = Recipes(data, model, training)
     epochs = cost.epochs_for(cost.FIRST_SHARE, recipes, task)
-    return recipes.changed({"epochs": min(MOST_EPOCHS, max(FEWEST_EPOCHS, epochs))})
+    return recipes.changed({"epochs": min(MOST_EPOCHS, max(1 if pretrained else FEWEST_EPOCHS, epochs))})
 
 
 def _simplest(task: Task, failed: str) -> Recipes:
