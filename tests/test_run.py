@@ -73,6 +73,11 @@ def improve(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def prepared(cache: Path) -> Path:
+    """The entry of digits in the cache; its lock lies beside it."""
+    return next(path for path in cache.glob("digits-*") if path.is_dir())
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Ran]:
     folder = tmp_path_factory.mktemp("runs") / "a run"
@@ -106,7 +111,7 @@ def test_a_nan_loss_is_classified_and_told_to_the_analyst(ran: Ran) -> None:
 
 
 def test_the_score_is_what_the_saved_predictions_and_hidden_labels_give(ran: Ran, cache: Path) -> None:
-    entry = next(cache.glob("digits-*"))
+    entry = prepared(cache)
     labels = np.load(entry / "hidden" / "test.npy")
     record = next(r for r in read(ran.folder / "journal.jsonl")[0] if r.key == "test-best")
     given = np.load(ran.folder / record.data["predictions"])
@@ -165,7 +170,7 @@ def test_a_resume_with_other_settings_lists_the_differences(ran: Ran, cache: Pat
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
-    images = np.load(next(cache.glob("digits-*")) / "test" / "images.npy")
+    images = np.load(prepared(cache) / "test" / "images.npy")
     for number, image in enumerate(images[:20]):
         Image.fromarray(image[..., 0]).save(folder / f"{number:02d}.png")
     (folder / "notes.txt").write_text("not an image")
@@ -195,7 +200,7 @@ def test_the_best_pipeline_runs_without_improve(ran: Ran, pictures: Path, cache:
     assert through.returncode == 0, through.stderr
     assert alone == rows_of(through.stdout)
     assert len(alone) == 20
-    labels = np.load(next(cache.glob("digits-*")) / "hidden" / "test.npy")[:20]
+    labels = np.load(prepared(cache) / "hidden" / "test.npy")[:20]
     right = sum(row["class"] == str(label) for row, label in zip(alone, labels, strict=True))
     assert right >= 14
     python("train.py", "--seconds", "20")
