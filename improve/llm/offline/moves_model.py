@@ -114,7 +114,7 @@ def _pretrained(now: Situation) -> Iterator[Idea]:
         return
     yield Idea(
         "pretrained-network", "model", {"family": "pretrained", "name": name, "frozen": share},
-        0.5 if natural_photos(now.task) else 0.05,
+        0.5 if natural_photos(now.task) else 0.05 if now.task.channels >= 3 else 0.01,
         "Pretrained weights are at hand: features learnt from a million photos beat what few images can teach."
         if natural_photos(now.task) else "Pretrained features sometimes help on other images than photos.",
         f"Use {name} with its pretrained weights and a new linear classifier; keep the first {share:.0%} of its layers "
