@@ -83,7 +83,7 @@ def _carry_out(
         record = run_record(config, prompts, client, dataset, sandbox, folder.name)
         check_resume(journal, record, folder)
         journal.once("run", "run", lambda: record)
-        fixed = {"card": dataset.card(), "context": _shown_context(executor, dataset)}
+        fixed = {"card": dataset.card(), "context": shown_context(executor, dataset)}
         team = Team(client, prompts, journal, folder, fixed, display.phase)
         workshop = Workshop(config, dataset, team, executor, journal, folder)
         if not finished and not journal.resumed:
@@ -122,7 +122,7 @@ def resume_command(folder: Path) -> str:
     return shlex.join(["python", "-m", "improve.run", *arguments, f"run_dir={folder}"])
 
 
-def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
+def shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
     """The context block of every prompt: what an engineer can use, less what only the template reads."""
     context = executor.context()
     counts = context["images_per_class"]
