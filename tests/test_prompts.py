@@ -1,4 +1,4 @@
-"""Prompt sets: found, checked when opened, extended by a user's own folder; the history's bounded size; `prompts show`."""
+"""Prompt sets: found, checked when opened, extended by an own folder; the bounded history; `prompts show`."""
 
 from __future__ import annotations
 
@@ -128,5 +128,7 @@ def test_the_oldest_rejected_steps_are_left_out_first() -> None:
         views.Step(i, "data", "x" * 220, "accepted" if i == 3 else "rejected", 0.5, note="y" * 300) for i in range(100)
     ]
     shown = views.history(history, 12)
-    assert "iteration: 3," in shown and "iteration: 99," in shown and "iteration: 0," not in shown
+    assert "iteration: 3," in shown
+    assert "iteration: 99," in shown
+    assert "iteration: 0," not in shown
     assert "older steps are left out" in shown
