@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from improve.config import Config
+from improve.config import Config, settle
 from improve.errors import ConfigError, nearest
 
 PROSE = ("dataset.description",)  # values that are sentences: a comma in one is no list of values
@@ -33,7 +33,7 @@ def to_config(values: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, [])) from None
     assert isinstance(config, Config)
-    return config
+    return settle(config)
 
 
 def register_schema() -> None:

@@ -47,8 +47,8 @@ class DatasetConfig:
 
 @dataclass
 class StrategyConfig:
-    name: str = "???"  # iterative
-    iterations: int = 8
+    name: str = "???"  # iterative | global | zero_shot | best_of_n
+    iterations: int = 8  # after the first pipeline: revisions, or further pipelines under best_of_n
     unified_initialization: bool = True  # the architect writes the whole first pipeline in one pass (paper, A.1)
     repairs: int = 2  # further tries at code that failed a check, per iteration
     history: int = 12  # iterations that the analyst is shown in full; older ones are one line each
@@ -106,11 +106,15 @@ class Config:
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     display: DisplayConfig = field(default_factory=DisplayConfig)
+    protocol: str = "honest"  # honest | paper: the test images also select, any increase counts, nothing is repaired
     seed: int = 0  # of the run: initial weights, batches, the model's sampling where it can be seeded
     outputs: str = "outputs"  # folder of all runs
     run_dir: str | None = None  # this run's folder; None: a stable name below `outputs`
     cache_dir: str | None = None  # prepared images; None: $IMPROVE_CACHE, else ~/.cache/improve
 
+
+# Strategies whose pipelines each answer one prompt: there are no roles, so nobody revises, repairs or summarises.
+UNREFINED = ("zero_shot", "best_of_n")
 
 # Keys that change where things go or how they look, but not what a run computes.
 PRESENTATION = ("display", "outputs", "run_dir", "cache_dir")
@@ -124,8 +128,21 @@ def settings(config: Config) -> dict[str, Any]:
 def run_name(config: Config) -> str:
     """A stable name: the same command finds its run again, another setting gets another folder."""
     digest = hashlib.sha256(json.dumps(settings(config), sort_keys=True).encode()).hexdigest()[:6]
-    parts = (config.dataset.name, config.strategy.name, config.llm.name, f"seed{config.seed}", digest)
+    protocol = () if config.protocol == "honest" else (config.protocol,)
+    parts = (config.dataset.name, config.strategy.name, config.llm.name, f"seed{config.seed}", *protocol, digest)
     return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in part) for part in parts)
+
+
+def settle(config: Config) -> Config:
+    """The configuration with what its strategy fixes: a zero-shot pipeline is one training, and nobody repairs it.
+
+    So the same run is found whatever a study sets for its other strategies, and its record says what was done.
+    """
+    strategy = config.strategy
+    if strategy.name in UNREFINED:
+        iterations = 0 if strategy.name == "zero_shot" else strategy.iterations
+        strategy = dataclasses.replace(strategy, iterations=iterations, repairs=0)
+    return dataclasses.replace(config, strategy=strategy)
 
 
 def check(config: Config) -> None:
@@ -144,6 +161,7 @@ def check(config: Config) -> None:
         ("display.mode", config.display.mode, ("auto", "rich", "plain", "none")),
         ("dataset.unreadable", config.dataset.unreadable, ("fail", "skip")),
         ("acceptance.rule", config.acceptance.rule, ("paired", "paper")),
+        ("protocol", config.protocol, ("honest", "paper")),
         ("executor.accelerator", config.executor.accelerator, ("auto", "cpu", "gpu")),
     ):
         if text not in valid:
@@ -155,7 +173,21 @@ def check(config: Config) -> None:
     ):
         if not 0 < share < 1:
             raise ConfigError(f"{key}={share} is not between 0 and 1.", f"use for instance {key}=0.2")
+    _check_protocol(config)
     _check_dataset(config.dataset)
+
+
+def _check_protocol(config: Config) -> None:
+    """`protocol=paper` means its rules as a whole: a mixture would be neither comparable nor honest."""
+    for key, value, needed, given in (
+        ("acceptance.rule", config.acceptance.rule, "paper", "acceptance=… or acceptance.rule=…"),
+        ("strategy.repairs", config.strategy.repairs, 0, "strategy.repairs=…"),
+    ):
+        if config.protocol == "paper" and value != needed:
+            raise ConfigError(
+                f"protocol=paper and {key}={value} do not go together: under the paper's protocol it is {needed}.",
+                f"leave out {given}, or leave out protocol=paper",
+            )
 
 
 def _check_dataset(dataset: DatasetConfig) -> None:
