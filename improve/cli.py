@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     prompts = commands.add_parser("prompts", help="show what a role is told, without asking anybody")
     prompts.add_argument("action", choices=("show",))
     prompts.add_argument(
-        "role", help="architect, data_engineer, model_engineer, training_engineer, analyst, summarizer"
+        "role", help="architect, data_engineer, model_engineer, training_engineer, analyst, summarizer, or zero_shot"
     )
     prompts.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="as for a run: dataset=digits prompts=minimal"

@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from improve.domain import Split
 from improve.errors import ConfigError
 
 
@@ -131,6 +132,11 @@ def run_name(config: Config) -> str:
     protocol = () if config.protocol == "honest" else (config.protocol,)
     parts = (config.dataset.name, config.strategy.name, config.llm.name, f"seed{config.seed}", *protocol, digest)
     return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in part) for part in parts)
+
+
+def selection_split(config: Config) -> Split:
+    """The split whose images decide verdicts."""
+    return "test" if config.protocol == "paper" else "selection"
 
 
 def settle(config: Config) -> Config:

@@ -10,7 +10,10 @@ from typing import Final, Literal
 Component = Literal["data", "model", "training"]
 COMPONENTS: Final[tuple[Component, ...]] = ("data", "model", "training")
 
-Role = Literal["architect", "data_engineer", "model_engineer", "training_engineer", "analyst", "summarizer"]
+# The last one is no role of the team: it is who the single prompt of a zero-shot pipeline is put to.
+Role = Literal[
+    "architect", "data_engineer", "model_engineer", "training_engineer", "analyst", "summarizer", "zero_shot"
+]
 ENGINEER_OF: Final[dict[Component, Role]] = {
     "data": "data_engineer",
     "model": "model_engineer",

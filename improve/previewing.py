@@ -14,7 +14,7 @@ from improve.agents import views
 from improve.agents.parsing import whole_pipeline
 from improve.cache import cache_folder
 from improve.compose import config_from
-from improve.config import check
+from improve.config import check, selection_split
 from improve.datasets import check_source, prepare
 from improve.domain import COMPONENTS, ENGINEER_OF, Role
 from improve.errors import ConfigError, nearest
@@ -23,7 +23,7 @@ from improve.llm.offline.expert import answer
 from improve.pipeline.weights import pretrained
 from improve.prompts import Prompt, PromptSet
 from improve.sandbox import choose
-from improve.session import shown_context
+from improve.session import fixed_variables
 
 CHARACTERS_A_TOKEN = 3.5  # of English text and Python; an estimate, since each model counts in its own way
 EXAMPLE = "(an example, made up to show this prompt)"
@@ -39,13 +39,16 @@ def show(name: str, overrides: Sequence[str]) -> str:
     prompts = PromptSet(config.prompts.name, config.prompts.path)
     check_source(config.dataset)
     cache = cache_folder(config.cache_dir)
-    dataset = prepare(config.dataset, cache, lambda note: None)
+    dataset = prepare(config.dataset, cache, lambda note: None, selection_split(config))
     extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
     executor = LocalExecutor(
         config.executor, choose("auto"), dataset, pretrained(cache, extra), Path(), config.seed, lambda *_: None
     )
-    fixed = {"card": dataset.card(), "context": shown_context(executor, dataset)}
-    prompt = _render(prompts, role, fixed, config.strategy.unified_initialization)
+    fixed = fixed_variables(config, executor, dataset)
+    if role == "zero_shot":
+        prompt = prompts.render(role, num_classes=len(dataset.class_names), **fixed)
+    else:
+        prompt = _render(prompts, role, fixed, config.strategy.unified_initialization)
     tokens = round((len(prompt.system) + len(prompt.user)) / CHARACTERS_A_TOKEN)
     head = f"# {role}, prompt set {prompts.name} {prompts.hash()[:12]}, about {tokens} tokens\n"
     return f"{head}\n# System\n\n{prompt.system}\n# User\n\n{prompt.user}"
@@ -58,7 +61,7 @@ def _render(prompts: PromptSet, role: Role, fixed: dict[str, Any], unified: bool
     _, pipeline = whole_pipeline(answer(first.system, first.user))
     sources = {name: pipeline.source(name) for name in COMPONENTS}
     if role == "analyst":
-        return prompts.render(role, **_result(), sources=sources, all_components=False, **fixed)
+        return prompts.render(role, **_result(), sources=sources, **fixed)
     if role == "summarizer":
         step = views.dump({"iteration": 1, "component": "data", "feedback": EXAMPLE, "verdict": "rejected"})
         return prompts.render(role, step=step, diff=EXAMPLE, **fixed)

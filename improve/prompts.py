@@ -24,14 +24,16 @@ SHIPPED = Path(__file__).parent / "conf" / "prompts"
 DEFAULT = SHIPPED / "improve"
 SEPARATOR = "---user---"
 # What each role is given. The first group it cannot do without: a text that never shows it makes the role guess.
-_ENGINEER = (("context", "sources", "feedback", "error"), ("title", "card", "component", "plan"))
+# `all_components` is true where every component changes in every iteration (strategy=global).
+_ENGINEER = (("context", "sources", "feedback", "error"), ("title", "card", "all_components", "component", "plan"))
 VARIABLES: dict[Role, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "architect": (("context", "unified"), ("title", "card", "error")),
+    "architect": (("context", "unified"), ("title", "card", "all_components", "error")),
     "data_engineer": _ENGINEER,
     "model_engineer": _ENGINEER,
     "training_engineer": _ENGINEER,
     "analyst": (("context", "history", "log", "sources"), ("title", "card", "all_components")),
-    "summarizer": (("step", "diff"), ("title", "card", "context")),
+    "summarizer": (("step", "diff"), ("title", "card", "all_components", "context")),
+    "zero_shot": (("context", "num_classes"), ("title", "card", "all_components")),
 }
 
 

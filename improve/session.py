@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from improve.agents.team import Team
 from improve.agents.views import dump
 from improve.cache import cache_folder
-from improve.config import Config, run_name
+from improve.config import Config, run_name, selection_split
 from improve.datasets import Dataset, check_source, prepare
 from improve.display import Display, make_display, print_end_card
 from improve.errors import ConfigError, Interrupted, RunFailed
@@ -74,7 +74,7 @@ def _carry_out(
     finished: bool,
 ) -> None:
     sandbox = choose(config.sandbox.mode)
-    dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note)
+    dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note, selection_split(config))
     extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
     weights = pretrained(cache_folder(config.cache_dir), extra)
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
@@ -83,8 +83,7 @@ def _carry_out(
         record = run_record(config, prompts, client, dataset, sandbox, folder.name)
         check_resume(journal, record, folder)
         journal.once("run", "run", lambda: record)
-        fixed = {"card": dataset.card(), "context": shown_context(executor, dataset)}
-        team = Team(client, prompts, journal, folder, fixed, display.phase)
+        team = Team(client, prompts, journal, folder, fixed_variables(config, executor, dataset), display.phase)
         workshop = Workshop(config, dataset, team, executor, journal, folder)
         if not finished and not journal.resumed:
             executor.expect(("fit", 0))
@@ -122,7 +121,16 @@ def resume_command(folder: Path) -> str:
     return shlex.join(["python", "-m", "improve.run", *arguments, f"run_dir={folder}"])
 
 
-def shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
+def fixed_variables(config: Config, executor: LocalExecutor, dataset: Dataset) -> dict[str, Any]:
+    """What every prompt of a run is given."""
+    return {
+        "card": dataset.card(),
+        "context": _shown_context(executor, dataset),
+        "all_components": config.strategy.name == "global",
+    }
+
+
+def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
     """The context block of every prompt: what an engineer can use, less what only the template reads."""
     context = executor.context()
     counts = context["images_per_class"]

@@ -29,7 +29,7 @@ class NoUsableReply(Exception):
 
 
 class Team:
-    """All roles of one run. `fixed` are the variables that every prompt gets (card, context)."""
+    """All roles of one run. `fixed` are the variables that every prompt gets (card, context, all_components)."""
 
     def __init__(
         self,
@@ -70,14 +70,20 @@ class Team:
         )
         return self._ask(role, iteration, prompt, lambda reply: component_source(reply, component))
 
-    def analyst(
-        self, iteration: int, history: str, log: str, sources: Mapping[str, str], all_components: bool = False
-    ) -> Proposal:
-        """Which component to change, and how."""
-        prompt = self._prompts.render(
-            "analyst", history=history, log=log, sources=sources, all_components=all_components, **self._fixed
-        )
-        return self._ask("analyst", iteration, prompt, lambda r: _proposal(r, all_components), as_json=True)
+    def zero_shot(self, iteration: int, num_classes: int) -> Pipeline:
+        """A whole pipeline from one prompt (paper, section 4.1), another sample of the answer in each iteration.
+
+        The prompt is the paper's sentence. Our contract follows it, since code that fits no interface could not be
+        scored, and so that the machine can be used, its limits; the dataset card does not, as in the paper.
+        """
+        prompt = self._prompts.render("zero_shot", num_classes=num_classes, **self._fixed)
+        return self._ask("zero_shot", iteration, prompt, lambda r: whole_pipeline(r)[1], sample=iteration)
+
+    def analyst(self, iteration: int, history: str, log: str, sources: Mapping[str, str]) -> Proposal:
+        """Which component to change, and how; under strategy=global, what to change in all of them."""
+        prompt = self._prompts.render("analyst", history=history, log=log, sources=sources, **self._fixed)
+        together = bool(self._fixed.get("all_components"))
+        return self._ask("analyst", iteration, prompt, lambda reply: _proposal(reply, together), as_json=True)
 
     def summary(self, iteration: int, step: str, diff: str) -> str:
         """A sentence or two on a step; what the model says of numbers is not used anywhere."""
@@ -85,12 +91,18 @@ class Team:
         return self._ask("summarizer", iteration, prompt, lambda reply: plain_text(reply, SUMMARY_LENGTH))
 
     def _ask(
-        self, role: Role, iteration: int, prompt: Prompt, read: Callable[[str], Read], as_json: bool = False
+        self,
+        role: Role,
+        iteration: int,
+        prompt: Prompt,
+        read: Callable[[str], Read],
+        as_json: bool = False,
+        sample: int = 0,
     ) -> Read:
         problem = ""
         for attempt in range(1 + RE_ASKS):
             asked = prompt if not attempt else _again(prompt, problem)
-            record = self._call(role, iteration, attempt, asked, as_json)
+            record = self._call(role, iteration, attempt, asked, as_json, sample)
             try:
                 if record["finish_reason"] == "length":
                     raise UnusableReply("the reply was cut off at the output limit. Answer more briefly.")
@@ -99,14 +111,16 @@ class Team:
                 problem = str(error)
         raise NoUsableReply(role, problem)
 
-    def _call(self, role: Role, iteration: int, attempt: int, prompt: Prompt, as_json: bool) -> dict[str, Any]:
+    def _call(
+        self, role: Role, iteration: int, attempt: int, prompt: Prompt, as_json: bool, sample: int
+    ) -> dict[str, Any]:
         number = self._calls
         self._calls += 1
         file = f"calls/{number:03d}-{iteration:03d}-{role}.md"
 
         def ask() -> dict[str, Any]:
             self._phase(iteration, role, "")
-            reply = self._client.ask(prompt, as_json)
+            reply = self._client.ask(prompt, as_json, sample)
             return {
                 "role": role,
                 "iteration": iteration,

@@ -14,6 +14,7 @@ from improve.datasets import sources
 from improve.datasets.build import fill_entry
 from improve.datasets.cache import ensure
 from improve.datasets.dataset import Dataset, open_dataset
+from improve.domain import Split
 from improve.errors import DataError
 from improve.pipeline.template import images
 
@@ -28,19 +29,24 @@ def check_source(config: DatasetConfig) -> None:
     sources.find(config.source).key(config)
 
 
-def prepare(config: DatasetConfig, cache: Path, notify: Callable[[str], None]) -> Dataset:
+def prepare(
+    config: DatasetConfig, cache: Path, notify: Callable[[str], None], select_on: Split = "selection"
+) -> Dataset:
     """The dataset that `config` describes, from `cache` if it was prepared before.
 
-    `notify` is told what goes on, a line at a time. Refuses with `DataError` or `ConfigError`: an unknown source,
-    folders that are no dataset (at once), unreadable images, too few images, no space, no permission.
+    `notify` is told what goes on, a line at a time. `select_on="test"` is for `protocol=paper`: the selection split
+    holds the test images then, and those that it would have held train (see `split.split_in_two`).
+
+    Refuses with `DataError` or `ConfigError`: an unknown source, folders that are no dataset (at once), unreadable
+    images, too few images, no space, no permission.
     """
     source = sources.find(config.source)
-    entry = cache / f"{_file_name(config.name)}-{_key(config, source.key(config))}"
+    entry = cache / f"{_file_name(config.name)}-{_key(config, source.key(config), select_on)}"
     description = config.description.strip()
 
     def fill(folder: Path) -> None:
         notify(f"preparing the images of {config.name} (once; they are kept in {entry})")
-        fill_entry(folder, source.load(config, notify), config, notify)
+        fill_entry(folder, source.load(config, notify), config, notify, select_on)
 
     ensure(entry, fill, notify)
     try:
@@ -52,10 +58,11 @@ def prepare(config: DatasetConfig, cache: Path, notify: Callable[[str], None]) -
         return open_dataset(entry, config.name, description)
 
 
-def _key(config: DatasetConfig, source_key: str) -> str:
+def _key(config: DatasetConfig, source_key: str, select_on: Split) -> str:
     """Names what an entry depends on: the settings, the source's files, and our own code that prepares them."""
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in LABELS_OF_THE_CONFIG}
-    digest = hashlib.sha256(json.dumps([settings, source_key], sort_keys=True).encode("utf-8", "surrogateescape"))
+    text = json.dumps([settings, source_key, select_on], sort_keys=True)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
     for path in [Path(images.__file__), *sorted(Path(__file__).parent.rglob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

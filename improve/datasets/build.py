@@ -20,7 +20,8 @@ from improve.datasets import card
 from improve.datasets.cache import allocate, file_hash, forget_times, write_array
 from improve.datasets.dataset import HIDDEN, IMAGES, LABELS, MANIFEST
 from improve.datasets.source import FREE, PARTS, SELECTION, TEST, TRAIN, Source
-from improve.datasets.split import Items, order, split
+from improve.datasets.split import Items, order, split, split_in_two
+from improve.domain import Split
 from improve.errors import DataError
 from improve.pipeline.template import images as preparation
 
@@ -57,8 +58,13 @@ class Readable:
         return np.asarray(self.source.labels[self.rows])
 
 
-def fill_entry(folder: Path, source: Source, config: DatasetConfig, notify: Callable[[str], None]) -> None:
-    """Fills the empty `folder` as `improve.datasets.dataset` describes. Raises `DataError`."""
+def fill_entry(
+    folder: Path, source: Source, config: DatasetConfig, notify: Callable[[str], None], select_on: Split = "selection"
+) -> None:
+    """Fills the empty `folder` as `improve.datasets.dataset` describes. Raises `DataError`.
+
+    With `select_on="test"` the selection split is the test images once more, blinded anew.
+    """
     height, width = (config.image_size, config.image_size) if config.image_size else source.size
     scratch = folder / "scratch"
     pixels = allocate(scratch, (len(source.labels), height, width, config.channels or 3))
@@ -68,13 +74,15 @@ def fill_entry(folder: Path, source: Source, config: DatasetConfig, notify: Call
     items = Items(
         source.class_names, images.labels, groups, [r.digest for r in images.readings], source.parts[images.rows]
     )
-    parts = split(items, config)
+    parts = split(items, config) if select_on == "selection" else split_in_two(items, config)
     found, examples = _about_copies(images, groups, parts)
-    rows = {name: _ordered(images, parts, number, config.split_seed) for number, name in enumerate(PARTS)}
+    numbers = {"train": TRAIN, "selection": SELECTION if select_on == "selection" else TEST, "test": TEST}
+    rows = {name: _ordered(images, parts, name, part, config.split_seed) for name, part in numbers.items()}
     _write(folder, images, rows)
     manifest = _describe(images, rows["train"], np.load(folder / "train" / IMAGES, mmap_mode="r"))
     manifest["counts"] = {name: len(rows[name]) for name in PARTS}
-    manifest["findings"] = [*source.findings, *findings, *found, *_about_split(source, parts)]
+    findings = [*source.findings, *findings, *found, *_about_split(source, parts)]
+    manifest["findings"] = findings + (["the selection images are the test images"] if select_on == "test" else [])
     manifest["details"] = [*details, *examples]
     del pixels, images
     scratch.unlink()
@@ -171,15 +179,15 @@ def _about_split(source: Source, parts: np.ndarray) -> list[str]:
     return [*findings, f"images that are not used: {unused:,}"] if unused else findings
 
 
-def _ordered(images: Readable, parts: np.ndarray, part: int, seed: int) -> np.ndarray:
-    """The positions (in `images`) of a part, in random order.
+def _ordered(images: Readable, parts: np.ndarray, name: str, part: int, seed: int) -> np.ndarray:
+    """The positions (in `images`) of the split `name`, which are those of a part, in random order.
 
     The order of blinded rows is salted with the hidden labels themselves: nobody who lacks them can compute it.
     """
     positions = np.flatnonzero(parts == part)
     classes, labels = images.source.class_names, images.labels
     tagged = [images.readings[row].digest + classes[labels[row]].encode() for row in positions]
-    salt = f"order {PARTS[part]} {seed}".encode()
+    salt = f"order {name} {seed}".encode()
     if part in (SELECTION, TEST):
         salt += hashlib.sha256(b"".join(sorted(tagged))).digest()
     return np.asarray(positions[order(tagged, salt)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,20 @@ def split(items: Items, config: DatasetConfig) -> np.ndarray:
     _draw(items, parts, pool, tuple(wanted), _quotas(items, pool, wanted), config.split_seed)
     _check_classes(items, parts)
     return parts
+
+
+def split_in_two(items: Items, config: DatasetConfig) -> np.ndarray:
+    """`TRAIN`, `TEST` or `UNUSED` for each of N images: the two splits of the paper (section 4.1).
+
+    The given test images if there are any, else the given validation images ("If no test set is provided, we designate
+    the validation set as the test set"), else those that `split` draws, by default 20%. All that `split` would use
+    for selection trains, so that both protocols test on the same images, unless only validation images are given.
+    """
+    given = items.given
+    if TEST not in given:
+        given = np.where(given == SELECTION, TEST, given)
+    parts = split(replace(items, given=given), config)
+    return np.where(parts == SELECTION, TRAIN, parts)
 
 
 def order(digests: list[bytes], salt: bytes) -> np.ndarray:

@@ -5,6 +5,7 @@ litellm is imported at the first call, not before: it takes seconds, and a run w
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import time
@@ -52,8 +53,11 @@ class Client:
                 f"export {name}=…, or run without a language model: llm=offline",
             )
 
-    def ask(self, prompt: Prompt, as_json: bool = False) -> Reply:
-        """One answered call; `as_json` asks the provider for a JSON object where it can."""
+    def ask(self, prompt: Prompt, as_json: bool = False, sample: int = 0) -> Reply:
+        """One answered call; `as_json` asks the provider for a JSON object where it can.
+
+        A prompt that is asked several times gets another seed for each `sample`, where the provider takes one.
+        """
         litellm = self._load()
         started = time.monotonic()
         retrying = tenacity.Retrying(
@@ -63,7 +67,7 @@ class Client:
             reraise=True,
         )
         try:
-            response = retrying(litellm.completion, **self._request(prompt, as_json))
+            response = retrying(litellm.completion, **self._request(prompt, as_json, sample))
         except litellm.exceptions.APIError as error:
             raise self._explained(error) from None
         except litellm.openai.OpenAIError as error:
@@ -85,7 +89,7 @@ class Client:
             self._litellm = litellm
         return self._litellm
 
-    def _request(self, prompt: Prompt, as_json: bool) -> dict[str, Any]:
+    def _request(self, prompt: Prompt, as_json: bool, sample: int) -> dict[str, Any]:
         config = self.config
         request: dict[str, Any] = {
             "model": config.model,
@@ -95,7 +99,7 @@ class Client:
             # Retries are ours (tenacity), so that they are counted and capped in one place.
             "max_retries": 0,
             "num_retries": 0,
-            "seed": self.seed,
+            "seed": _seed(self.seed, sample),
         }
         if config.temperature is not None:
             request["temperature"] = config.temperature
@@ -150,6 +154,13 @@ class Client:
         total = float(sum(part or 0.0 for part in parts))
         # litellm answers 0 for names whose price it lacks: unknown, not free.
         return total if total > 0 else None
+
+
+def _seed(seed: int, sample: int) -> int:
+    """The run's own seed for the first sample, else one that no other run of a study uses (below 2³¹)."""
+    if not sample:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed} sample {sample}".encode()).digest()[:4], "big") >> 1
 
 
 def _detail(usage: Any, group: str, name: str) -> int:
