@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from improve.domain import COMPONENTS, Component
@@ -17,12 +18,15 @@ from improve.llm.offline.recipe import Recipe, as_text, bracket, changed
 from improve.llm.offline.situation import Situation
 from improve.llm.offline.tuning import recovery_ideas, tuning_ideas
 
+Draw = Callable[[Sequence[Component]], Idea]  # one idea for one of these components
 NEARLY_EQUAL = 0.08  # numbers that differ by less than this share are the same idea
 MOST_TRIES = 3  # of the very same settings, however much has changed in between
 
 
-def analyse(now: Situation) -> str:
-    """The analyst's reply: one JSON object."""
+def analyse(now: Situation, draw: Draw | None = None) -> str:
+    """The analyst's reply: one JSON object. `draw` chooses an idea instead of the analyst's own judgement."""
+    if draw:
+        return _drawn(now, draw)
     if now.facts.all_components:
         ideas = [best_idea(now, (component,)) for component in COMPONENTS]
         # All brackets first: the history cuts long texts.
@@ -33,8 +37,41 @@ def analyse(now: Situation) -> str:
     return _reply(idea.component, now, f"{bracket(idea.name, idea.settings)} {idea.sentences(_note(now, idea))}")
 
 
+def _drawn(now: Situation, draw: Draw) -> str:
+    """The reply of an analyst without judgement."""
+    together = now.facts.all_components
+    ideas = [draw((component,)) for component in COMPONENTS] if together else [draw(COMPONENTS)]
+    brackets = " ".join(bracket(idea.name, idea.settings) for idea in ideas)
+    feedback = f"{brackets} {' '.join(f'{idea.component}.py: {idea.request}' for idea in ideas)}"
+    return _json("all" if together else ideas[0].component, "None: the technique was drawn at random.", feedback)
+
+
+def ideas_drawn(now: Situation, seed: int) -> Draw:
+    """Draws a component, then a technique that is possible for it, then its settings: each choice is equally likely.
+
+    Possible is what the expert would consider at all: it changes something, fits into the time, and was not tried on
+    this incumbent. The draws depend on `seed` and on the iteration.
+    """
+    chance = random.Random(f"{seed} iteration {max((step.iteration for step in now.facts.history), default=0) + 1}")
+
+    def draw(components: Sequence[Component]) -> Idea:
+        techniques: dict[Component, dict[str, list[Idea]]] = {}
+        for idea in possible_ideas(now, components):
+            techniques.setdefault(idea.component, {}).setdefault(idea.name, []).append(idea)
+        if not techniques:
+            return _last_resort(now, chance.choice(components))
+        named = techniques[chance.choice(list(techniques))]
+        return chance.choice(named[chance.choice(list(named))])
+
+    return draw
+
+
 def _reply(component: str, now: Situation, feedback: str) -> str:
-    reply = {"component": component, "diagnosis": f"{diagnosis(now)} (rule-based expert)", "feedback": feedback}
+    return _json(component, diagnosis(now), feedback)
+
+
+def _json(component: str, said: str, feedback: str) -> str:
+    reply = {"component": component, "diagnosis": f"{said} (rule-based expert)", "feedback": feedback}
     return json.dumps(reply, ensure_ascii=False)
 
 
@@ -55,12 +92,16 @@ def diagnosis(now: Situation) -> str:
 
 def best_idea(now: Situation, components: Sequence[Component]) -> Idea:
     """The idea for one of these components that promises most after what the history says. There always is one."""
-    ideas = [reduced for idea in all_ideas(now) if idea.component in components and (reduced := _reduced(now, idea))]
-    # Of equals, the idea that was listed first.
-    worth, place = max(((_worth(now, idea), -place) for place, idea in enumerate(ideas)), default=(0.0, 0))
-    if worth > 0:
-        return ideas[-place]
+    ideas = possible_ideas(now, components)
+    if ideas:
+        return max(ideas, key=lambda idea: _worth(now, idea))  # of equals, the one that was listed first
     return _last_resort(now, components[len(now.facts.history) % len(components)])
+
+
+def possible_ideas(now: Situation, components: Sequence[Component]) -> list[Idea]:
+    """The ideas for these components that change something, fit into the time and were not tried unchanged."""
+    ideas = [reduced for idea in all_ideas(now) if idea.component in components and (reduced := _reduced(now, idea))]
+    return [idea for idea in ideas if _worth(now, idea) > 0]
 
 
 def all_ideas(now: Situation) -> list[Idea]:

@@ -26,6 +26,7 @@ _FEEDBACK = re.compile(
 )
 _FAILED_CHECK = re.compile(r"^Your last version failed its check, ([^:\n]+):\s*(.*)$", re.MULTILINE)
 _FAILED_PIPELINE = re.compile(r"^The team's last pipeline failed, (.*)$", re.MULTILINE)
+_ZERO_SHOT = re.compile(r"^Generate code for training a model on a dataset\b", re.MULTILINE)
 _ROLE = re.compile(r"\bYou are the (Project |Performance )?(\w+(?: \w+)?) of\b", re.IGNORECASE)
 _PLAN = re.compile(r"^The architect's plan:\s*\n(.*?)(?=^The present |^What the Performance|^Answer with)", re.S | re.M)
 
@@ -125,7 +126,7 @@ def read(system: str, user: str) -> Facts:
     failed = _FAILED_CHECK.search(user) or _FAILED_PIPELINE.search(user)
     plan = _PLAN.search(user)
     return Facts(
-        role=_role(system),
+        role="zero_shot" if _ZERO_SHOT.search(user) else _role(system),
         task=_task(card, context),
         history=_history(_yaml(blocks.get("history", ""))),
         log=_log(_mapping(blocks.get("training log", ""))),
