@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +24,7 @@ from improve.errors import ConfigError, nearest
 
 PROSE = ("dataset.description",)  # values that are sentences: a comma in one is no list of values
 CONF = Path(__file__).parent / "conf"
+_HYDRA = threading.Lock()
 
 
 def to_config(values: DictConfig) -> Config:
@@ -45,11 +50,43 @@ def config_from(overrides: Sequence[str]) -> Config:
     """The typed configuration of these Hydra overrides, outside of a Hydra program. Raises `ConfigError`."""
     register_schema()
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            values = compose("config", quoted(overrides))
+        with _hydra_alone(), initialize_config_dir(str(CONF), version_base="1.3"):
+            return to_config(compose("config", quoted(overrides)))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, overrides)) from None
-    return to_config(values)
+
+
+@contextmanager
+def _hydra_alone() -> Iterator[None]:
+    """Hydra's state is global: one thread at a time, and that of a program which uses Hydra itself is set aside."""
+    with _HYDRA:
+        before = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            yield
+        finally:
+            GlobalHydra.instance().hydra = before
+
+
+def override(key: str, value: Any) -> str:
+    """The Hydra override that sets a key to a Python value: None, bool, int, float, str, or a list of these."""
+    return f"{key}={_literal(key, value)}"
+
+
+def _literal(key: str, value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (str, os.PathLike)):
+        return _in_quotes(str(value))
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(_literal(key, item) for item in value)}]"
+    raise ConfigError(
+        f"{key} cannot be {value!r} ({type(value).__name__}).", "give a text, a number, True, False or None"
+    )
 
 
 def quoted(arguments: Sequence[str]) -> list[str]:
@@ -79,9 +116,14 @@ def _quoted(argument: str) -> str:
     except HydraException:
         if not value.strip():
             return argument
+    return f"{key}={_in_quotes(value)}"
+
+
+def _in_quotes(text: str) -> str:
+    """A text as Hydra's grammar takes it, whatever it holds."""
     # In Hydra's quotes a backslash is special only where backslashes stand before a quote.
-    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
-    return f"{key}='{escaped}'"
+    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", text).replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def explain(error: Exception, overrides: Sequence[str]) -> str:

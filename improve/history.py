@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from improve import journal
+from improve.config import UNREFINED
 from improve.domain import Verdict
 from improve.errors import ResumeError
 from improve.journal import Record
@@ -31,6 +32,8 @@ from improve.records import (
     VerdictRecord,
 )
 
+# What stands beside every score of a run whose test images also chose the pipelines.
+PAPER_PROTOCOL = "protocol: paper (selected on the test set)"
 RULE_BASED = "offline"  # the provider that is no language model
 
 
@@ -57,6 +60,8 @@ class Iteration:
         """What it changes: "data", "model", "training", "all" (several), or "" where nothing usable was proposed."""
         if self.proposal is not None:
             return self.proposal["component"]
+        if self.verdict is not None:
+            return self.verdict["component"]
         return "all" if self.number == 0 else ""
 
     @property
@@ -196,6 +201,11 @@ class History:
         """Whether the roles were played by the offline expert, which is no language model."""
         llm = self.run["config"].get("llm", {})
         return RULE_BASED in (llm.get("name"), str(llm.get("model", "")).split("/")[0])
+
+    @property
+    def refines(self) -> bool:
+        """Whether iterations revise the best pipeline; else each is a pipeline of its own (best_of_n)."""
+        return self.run["config"].get("strategy", {}).get("name") not in UNREFINED
 
     @property
     def paper_protocol(self) -> bool:

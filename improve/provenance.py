@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from improve import __version__
-from improve.config import Config, settings
+from improve.config import UNREFINED, Config, settings
 from improve.datasets import Dataset
 from improve.errors import ResumeError
 from improve.execution import machine
+from improve.history import PAPER_PROTOCOL
 from improve.journal import Journal
 from improve.llm.client import Client
 from improve.prompts import PromptSet
@@ -29,7 +30,17 @@ def run_record(
     config: Config, prompts: PromptSet, client: Client, dataset: Dataset, sandbox: Sandbox, name: str
 ) -> dict[str, Any]:
     """The `run` record (see `improve.records.RunRecord`)."""
-    notes = [f"llm={config.llm.name} is a rule-based expert, no language model."] if client.offline else []
+    notes = [_about_the_expert(config)] if client.offline else []
+    if config.protocol == "paper":
+        notes.append(
+            f"{PAPER_PROTOCOL}: the images that would have selected train instead, any increase counts, and code that "
+            "fails is not repaired."
+        )
+    if config.strategy.name in UNREFINED:
+        notes.append(
+            f"strategy={config.strategy.name} asks one prompt a pipeline: the paper's sentence, then the contract that "
+            "makes the answer scorable, which names techniques that the paper's baseline was not told."
+        )
     if config.acceptance.rule == "paper":
         notes.append("acceptance=paper takes any increase in accuracy: small gains may be luck.")
     if not sandbox.tier.verified:
@@ -49,6 +60,11 @@ def run_record(
         "card": dataset.card(),
         "notes": notes,
     }
+
+
+def _about_the_expert(config: Config) -> str:
+    drawn = " that draws its ideas at random" if config.llm.model.endswith("/random") else ""
+    return f"llm={config.llm.name} is a rule-based expert{drawn}, no language model."
 
 
 def check_resume(journal: Journal, record: dict[str, Any], folder: Path) -> None:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,8 +36,11 @@ from improve.strategies.final import score_test
 from improve.strategies.workshop import Workshop
 
 
-def run(config: Config) -> Path:
-    """Carry out or resume a run; gives its folder. Raises `ImproveError` for what people can mend."""
+def run(config: Config, resume: str = "") -> Path:
+    """Carry out or resume a run; gives its folder. Raises `ImproveError` for what people can mend.
+
+    `resume` tells a person how to go on with the run when it is stopped (default: the command that started it).
+    """
     # Refuse what is wrong before anything is spent: these checks take milliseconds.
     refine = strategy(config.strategy.name)
     prompts = PromptSet(config.prompts.name, config.prompts.path)
@@ -52,7 +56,7 @@ def run(config: Config) -> Path:
             _carry_out(config, refine, prompts, client, folder, journal, display, finished)
     except Interrupted:
         _page(folder)
-        print(f"\nstopped; what is done is kept. Resume with:\n  {resume_command(folder)}", file=sys.stderr)
+        print(f"\nstopped; what is done is kept. Resume with:\n  {resume or resume_command(folder)}", file=sys.stderr)
         raise
     finally:
         journal.close()
@@ -199,7 +203,13 @@ def _closing(display: Display) -> Iterator[None]:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM unwind the run: its sandboxes end and its journal closes. A second one ends it at once."""
+    """SIGINT and SIGTERM unwind the run: its sandboxes end and its journal closes. A second one ends it at once.
+
+    Python lets only the main thread receive signals: a run in another thread leaves them to the program around it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(number: int, frame: object) -> NoReturn:
         for again in (signal.SIGINT, signal.SIGTERM):

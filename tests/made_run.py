@@ -305,7 +305,8 @@ class Maker:
             gained = step.correct - (self.story[self._before(number)].correct or 0)
             wins, losses = 70 + max(0, gained), 70 + max(0, -gained)
         verdict = {
-            "iteration": number, "verdict": step.verdict, "wins": wins, "losses": losses, "incumbent": best,
+            "iteration": number, "component": step.component, "verdict": step.verdict,
+            "wins": wins, "losses": losses, "incumbent": best,
             "note": f"{step.reason}: the training was stopped" if step.reason else "exact McNemar test",
             "p_value": p_value(wins, losses) if wins else None,
         }  # fmt: skip

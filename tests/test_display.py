@@ -259,7 +259,7 @@ def test_the_card_warns_where_scores_cannot_be_believed(tmp_path: Path) -> None:
     said = card(History.read(Maker(tmp_path, verified=False, protocol="paper").write()), tmp_path)
     assert "UNVERIFIED" in said
     assert said.count(", unverified") == 2
-    assert "protocol=paper" in said
+    assert "protocol: paper (selected on the test set)" in said
 
 
 def test_nothing_accepted_is_said_so(tmp_path: Path) -> None:

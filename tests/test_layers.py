@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "improve"
 ORDER = (
     "pipeline.template", "__init__", "errors", "cache", "domain", "config", "compose", "journal", "records", "datasets",
     "prompts", "llm", "pipeline", "agents", "sandbox", "scoring", "execution", "acceptance", "strategies", "history",
-    "display", "report", "provenance", "session", "run", "probe", "doctor", "predicting", "previewing", "cli",
+    "display", "report", "provenance", "session", "api", "run", "probe", "doctor", "predicting", "previewing", "cli",
 )  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py") if "template" not in path.relative_to(ROOT).parts)
 
@@ -22,9 +23,17 @@ def layer(module: str) -> str:
     return max((entry for entry in ORDER if name == entry or name.startswith(entry + ".")), key=len, default=name)
 
 
+def executed(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only type checkers read."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from executed(child)
+
+
 def imports(path: Path) -> list[str]:
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in executed(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -16,7 +16,7 @@ from improve.display.text import (
     short_count,
 )
 from improve.domain import Verdict
-from improve.history import History, Iteration
+from improve.history import PAPER_PROTOCOL, History, Iteration
 from improve.records import RunRecord, TestRecord
 
 SPLITS = (("train", "training"), ("selection", "selection"), ("test", "test"))
@@ -82,13 +82,14 @@ def warnings(history: History) -> list[str]:
             f"(tier {history.run['tier']}); it could have made its score up. `improve doctor` tells how to mend it."
         )
     if history.paper_protocol:
-        said.append("protocol=paper: the test images also choose the pipelines, so the test score is optimistic.")
+        said.append(f"{PAPER_PROTOCOL}: the test images also choose the pipelines, so the test score is optimistic.")
     return [one_line(text) for text in said]
 
 
 def doubt(history: History) -> str:
-    """What follows each score of the run: nothing, or that it is unverified."""
-    return "" if history.run["verified"] else ", unverified"
+    """What follows each score of the run: nothing, or that it is unverified, or selected on the test set."""
+    unverified = "" if history.run["verified"] else ", unverified"
+    return unverified + (f", {PAPER_PROTOCOL}" if history.paper_protocol else "")
 
 
 def best_so_far(history: History) -> str:
@@ -128,6 +129,10 @@ def both_tests(history: History) -> tuple[TestRecord, TestRecord] | None:
 def comparison(history: History) -> str:
     """One honest sentence on first against best on the test images."""
     if history.best_test and history.best_test["iteration"] == 0:
+        if not history.planned:
+            return "There was one pipeline, so there is nothing to compare it with."
+        if not history.refines:
+            return "No further pipeline did better on the selection images: the first one is the best."
         return "No change was accepted: the first pipeline is the best one."
     tests = both_tests(history)
     if tests is None:
@@ -143,11 +148,19 @@ def comparison(history: History) -> str:
 
 def accepted_sentence(history: History) -> str:
     """ "3 of 8 changes (2 rejected, 2 within noise, 1 failed)"."""
-    total = len(history.judged)
-    if not total:
-        return "no change was tried"
+    if not history.judged:
+        return f"no {_try(history)} was tried"
     others = not_accepted(history)
-    return f"{history.count(Verdict.ACCEPTED) or 'none'} of {count(total, 'change')}{f' ({others})' if others else ''}"
+    return f"{history.count(Verdict.ACCEPTED) or 'none'} of {tries(history)}{f' ({others})' if others else ''}"
+
+
+def tries(history: History) -> str:
+    """ "8 changes", or "8 further pipelines" where none builds on another."""
+    return count(len(history.judged), _try(history))
+
+
+def _try(history: History) -> str:
+    return "change" if history.refines else "further pipeline"
 
 
 def not_accepted(history: History) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import yaml
 
-from improve.display.sentences import comparison, doubt, images, not_accepted, warnings
-from improve.display.text import count, cut_middle, last_overwritten, llm_name, one_line, percent
+from improve.display.sentences import comparison, doubt, images, not_accepted, tries, warnings
+from improve.display.text import cut_middle, last_overwritten, llm_name, one_line, percent
 from improve.domain import COMPONENTS, Verdict
 from improve.history import History, Iteration, call_tokens, sum_tokens, sum_usd
 from improve.records import LLMRecord, TestRecord
@@ -135,11 +135,12 @@ def _story(history: History) -> list[str]:
         if history.rule_based
         else f"The language model {one_line(str(history.run['config'].get('llm', {}).get('name', '?')), 80)}"
     )
-    tried = count(len(history.judged), "change")
+    tried = tries(history)
     said = [f"{who} wrote a program that sorts the images of “{dataset}” ({images(history.run)}) and tried {tried}."]
     if history.judged:
         kept = history.count(Verdict.ACCEPTED) or "none"
-        said.append(f"A change is kept only if it does better on images whose labels it cannot see: {kept} did.")
+        what = "A change" if history.refines else "A further pipeline"
+        said.append(f"{what} is kept only if it does better on images whose labels it cannot see: {kept} did.")
     if history.finished is None:
         said.append(_unfinished(history))
     elif history.best_test is None:

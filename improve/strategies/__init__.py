@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from improve.errors import ConfigError, nearest
+from improve.strategies.all_at_once import all_at_once
 from improve.strategies.iterative import iterative
 from improve.strategies.workshop import Workshop
+from improve.strategies.zero_shot import zero_shot
 
-STRATEGIES: dict[str, Callable[[Workshop], None]] = {"iterative": iterative}
+STRATEGIES: dict[str, Callable[[Workshop], None]] = {
+    "iterative": iterative,
+    "global": all_at_once,
+    "zero_shot": zero_shot,
+    "best_of_n": zero_shot,
+}
 
 
 def strategy(name: str) -> Callable[[Workshop], None]:

@@ -8,7 +8,7 @@ from improve.strategies.workshop import Workshop
 
 def iterative(workshop: Workshop) -> None:
     """The first pipeline, then `strategy.iterations` revisions of one component each."""
-    for iteration in range(1 + workshop.config.strategy.iterations):
+    for iteration in workshop.iterations():
         if workshop.incumbent is None:
             begin(workshop, iteration)
         else:

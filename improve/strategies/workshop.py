@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from improve.acceptance import Judgement, judge
 from improve.agents import views
 from improve.agents.parsing import Proposal
 from improve.agents.team import NoUsableReply, Team
-from improve.config import Config
+from improve.config import UNREFINED, Config
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason, Verdict
 from improve.execution.local import Fit, LocalExecutor
@@ -27,6 +27,7 @@ from improve.journal import Journal
 from improve.pipeline import contract
 from improve.scoring import Answers, answers, load_predictions, save_predictions, score
 from improve.strategies.audit import audit
+from improve.strategies.guard import violation
 
 MAX_DIFF = 6000  # characters of a diff that the summarizer is shown
 
@@ -50,12 +51,17 @@ class Workshop:
         self.config, self.dataset, self.team = config, dataset, team
         self.executor, self.journal, self.folder = executor, journal, folder
         self.labels = dataset.labels("selection")
+        self.refines = config.strategy.name not in UNREFINED  # else each pipeline stands alone, and there are no roles
         self.incumbent: Incumbent | None = None
         self.first: int | None = None  # the iteration of the first pipeline that had a score
         self.steps: list[views.Step] = []
         self.plan = ""
         self._last_failure: Failure | None = None
         self._proposed: dict[int, str] = {}
+
+    def iterations(self) -> Iterator[int]:
+        """The numbers of the iterations, from 0: the first pipeline."""
+        yield from range(1 + self.config.strategy.iterations)
 
     # ------------------------------------------------------------------ proposals
 
@@ -70,8 +76,12 @@ class Workshop:
             sources[component] = self.team.engineer(component, iteration, dict(sources), plan=self.plan)
         return Pipeline(**sources)
 
+    def zero_shot(self, iteration: int) -> Pipeline:
+        """A whole pipeline from one prompt, with no knowledge of any other."""
+        return self.team.zero_shot(iteration, len(self.dataset.class_names))
+
     def propose(self, iteration: int) -> Proposal:
-        """The analyst's choice of one component, recorded."""
+        """The analyst's choice of one component (under strategy=global: its wishes for all), recorded."""
         incumbent = self._require_incumbent()
         history = views.history(self.steps, self.config.strategy.history)
         log = views.training_log(incumbent.log)
@@ -92,6 +102,13 @@ class Workshop:
         incumbent = self._require_incumbent()
         source = self.team.engineer(component, iteration, _sources(incumbent.pipeline), feedback=proposal.feedback)
         return incumbent.pipeline.with_component(component, source)
+
+    def revise_all(self, iteration: int, proposal: Proposal) -> Pipeline:
+        """All components written anew, each engineer seeing the incumbent: they work at the same time."""
+        before = _sources(self._require_incumbent().pipeline)
+        return Pipeline(
+            **{name: self.team.engineer(name, iteration, before, feedback=proposal.feedback) for name in COMPONENTS}
+        )
 
     # ------------------------------------------------------------------ from a candidate to its verdict
 
@@ -144,28 +161,23 @@ class Workshop:
         raise AssertionError("the loop returns")
 
     def _check(self, iteration: int, attempt: int, component: str, pipeline: Pipeline) -> Failure | None:
+        parent = self._parent()
+
         def check() -> dict[str, Any]:
-            failure = self._unchanged(component, pipeline) or contract.check(pipeline)
+            failure = violation(component, pipeline, parent.pipeline) if parent else None
+            failure = failure or contract.check(pipeline)
             if failure is None:
                 failure = self.executor.smoke(iteration, attempt, pipeline)
             return {"iteration": iteration, "attempt": attempt, "component": component, "failure": _as_dict(failure)}
 
         return _failure(self.journal.once(f"check-{iteration}-{attempt}", "check", check)["failure"])
 
-    def _unchanged(self, component: str, pipeline: Pipeline) -> Failure | None:
-        """The guard of one component an iteration: the candidate differs from the incumbent in it, and only in it."""
-        if component == "all" or self.incumbent is None:
-            return None
-        changed = pipeline.changed(self.incumbent.pipeline)
-        own = _one_component(component)
-        if not changed:
-            return Failure(Reason.CONTRACT, f"{own}.py is the same as before: nothing was revised.", own)
-        if changed != (own,):
-            raise AssertionError(f"a revision of {own} changed {changed}")
-        return None
+    def _parent(self) -> Incumbent | None:
+        """What a candidate revises; None if it stands alone."""
+        return self.incumbent if self.refines else None
 
     def _record_candidate(self, iteration: int, pipeline: Pipeline) -> None:
-        parent = self.incumbent
+        parent = self._parent()
         changed = pipeline.changed(parent.pipeline) if parent else COMPONENTS
         folder = self.executor.candidate_folder(iteration)
         self.executor.write(iteration, pipeline)
@@ -307,6 +319,8 @@ class Workshop:
         )
 
     def _summary(self, step: views.Step, before: Incumbent | None, pipeline: Pipeline | None, feedback: str) -> str:
+        if not self.refines:
+            return ""  # zero-shot means that nobody else is asked
         shown: dict[str, Any] = {"iteration": step.iteration, "component": step.component, "feedback": feedback}
         shown["verdict"] = step.verdict
         if step.reason:
