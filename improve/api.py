@@ -18,7 +18,7 @@ from improve.compose import CONF, config_from, override
 from improve.config import check
 from improve.display.sentences import warnings
 from improve.domain import Score
-from improve.errors import Interrupted
+from improve.errors import ConfigError, Interrupted
 from improve.history import PAPER_PROTOCOL, History, Iteration, sum_usd
 from improve.records import TestRecord
 from improve.report import write_run_page
@@ -98,8 +98,13 @@ def _overrides(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _overrides(value, f"{prefix}{key}.")
-        elif prefix or key not in GROUPS or not isinstance(value, (str, Path)):
+        elif prefix or key not in GROUPS:
             yield override(prefix + key, value)
+        elif not isinstance(value, (str, Path)):
+            raise ConfigError(
+                f"{key} cannot be {value!r}: it is chosen by name.",
+                f'give {key}="NAME", or keys: {key}={{"KEY": VALUE}}',
+            )
         elif key == "dataset" and _is_folder(value):
             yield from ("dataset=folder", override("dataset.path", Path(value).expanduser().absolute()))
         else:

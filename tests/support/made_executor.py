@@ -1,0 +1,108 @@
+"""A run's loop without sandboxes: real prompts, replies, journal and verdicts; only the trainings are made up.
+
+A pipeline's accuracy is a function of its sources, so that every run of it gives the same answers. What a training and
+a sandbox really do is tested elsewhere; here it is what the strategies ask for, and what they make of the scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from improve.agents.team import Team
+from improve.compose import config_from
+from improve.config import Config, check
+from improve.datasets import Dataset
+from improve.domain import COMPONENTS, Failure, Pipeline
+from improve.execution.local import Fit, LocalExecutor
+from improve.execution.warm import Key
+from improve.journal import Journal
+from improve.llm.client import Client
+from improve.prompts import PromptSet
+from improve.sandbox import choose
+from improve.session import fixed_variables
+from improve.strategies import strategy
+from improve.strategies.final import score_test
+from improve.strategies.workshop import Workshop
+
+ROWS = ({"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.9, "validation_accuracy": 0.8},)
+
+
+@dataclass
+class MadeExecutor(LocalExecutor):
+    """Writes candidates where a training would read them; `fitted` and `tested` are the iterations it was asked for."""
+
+    fitted: list[int] = field(default_factory=list)
+    tested: list[int] = field(default_factory=list)
+
+    def smoke(self, iteration: int, attempt: int, pipeline: Pipeline) -> Failure | None:
+        return None
+
+    def fit(self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key] = ()) -> Fit:
+        self.fitted.append(iteration)
+        return Fit(None, 1.0, ROWS, 1, 5)
+
+    def predict(self, iteration: int, kind: Literal["predict", "audit"], rows: int) -> np.ndarray | Failure:
+        if kind == "predict":
+            return self._answers(iteration, self.dataset.labels("selection"))
+        inputs = [np.load(folder / "images.npy") for folder in (self.audit_folder(iteration), self._selection)]
+        row_of = {image.tobytes(): row for row, image in enumerate(inputs[1])}
+        given = self._answers(iteration, self.dataset.labels("selection"))
+        return given[[row_of[image.tobytes()] for image in inputs[0]]]
+
+    def predict_test(self, iteration: int) -> np.ndarray | Failure:
+        self.tested.append(iteration)
+        return self._answers(iteration, self.dataset.labels("test"))
+
+    def expect(self, key: Key) -> None:
+        """Nothing is started ahead."""
+
+    @property
+    def _selection(self) -> Path:
+        return self.dataset.inputs_folder("selection")
+
+    def _answers(self, iteration: int, labels: np.ndarray) -> np.ndarray:
+        """Probabilities that are right for a share of the images which depends on the sources."""
+        sources = b"".join((self.candidate_folder(iteration) / f"{name}.py").read_bytes() for name in COMPONENTS)
+        digest = hashlib.sha256(sources).digest()
+        right = np.random.default_rng(digest[0]).random(len(labels)) < 0.4 + 0.5 * digest[1] / 255
+        chosen = np.where(right, labels, (labels + 1) % len(self.dataset.class_names))
+        return np.asarray(np.eye(len(self.dataset.class_names), dtype=np.float32)[chosen])
+
+
+@dataclass
+class Refined:
+    """What a made run did: its workshop, and its executor with what it was asked for."""
+
+    folder: Path
+    workshop: Workshop
+    executor: MadeExecutor
+
+
+def config_of(*overrides: str) -> Config:
+    config = config_from(["dataset=digits", "executor.threads=1", *overrides])
+    check(config)
+    return config
+
+
+def refine(folder: Path, dataset: Dataset, *overrides: str) -> Refined:
+    """Carry out (or go on with) a run in `folder`, but for its `run` and `finished` records, export and page."""
+    config = config_of(*overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    executor = MadeExecutor(
+        config.executor, choose("auto"), dataset, {}, folder, config.seed, lambda iteration, stage, detail: None
+    )
+    client, prompts = Client(config.llm, config.seed), PromptSet(config.prompts.name, config.prompts.path)
+    with closing(Journal(folder)) as journal, closing(executor):
+        fixed = fixed_variables(config, executor, dataset)
+        team = Team(client, prompts, journal, folder, fixed, lambda iteration, stage, detail: None)
+        workshop = Workshop(config, dataset, team, executor, journal, folder)
+        strategy(config.strategy.name)(workshop)
+        score_test(workshop)
+    return Refined(folder, workshop, executor)
