@@ -9,9 +9,10 @@ A run writes, in this order:
     test (of the first pipeline and of the best)                                       after the loop
     finished                                 once
 
-Iteration 0 is the first pipeline; it has no proposal. Keys named `seconds` or ending in `_seconds` are durations;
-they and `epochs_that_fit` (a measured speed) are the only values in which a resumed run may differ from an
-uninterrupted one.
+Iteration 0 is the first pipeline; it has no proposal. Under strategy=global there are three engineers in an iteration,
+under zero_shot and best_of_n nobody but the one prompt of each pipeline: no proposals, and empty summaries. Keys named
+`seconds` or ending in `_seconds` are durations; they and `epochs_that_fit` (a measured speed) are the only values in
+which a resumed run may differ from an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class VerdictRecord(TypedDict):
     """kind `verdict`."""
 
     iteration: int
-    component: str  # as in ProposalRecord; "all" for a first pipeline, "" if the analyst gave no usable answer
+    component: str  # as in ProposalRecord; "all" for a whole pipeline, "" if the analyst gave no usable answer
     verdict: str  # a domain.Verdict
     note: str  # one line: why
     wins: int  # selection images that only the candidate gets right

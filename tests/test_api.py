@@ -1,4 +1,4 @@
-"""`improve.refine`: a whole real run from a thread beside a running event loop, and every mistake as an ImproveError."""
+"""`improve.refine`: a real run in a thread beside a running event loop; every mistake as an `ImproveError`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_run_in_a_thread_gives_its_folders_scores_and_history(result: Any) -> 
         assert 0.5 < score.low < score.accuracy < score.high <= 1
     frame = done.history
     assert list(frame["iteration"]) == [0, 1]
-    assert list(frame["component"])[0] == "first"
+    assert frame["component"].tolist() == ["first", done.record.iterations[1].component]
     assert frame["accuracy"][0] * 150 == pytest.approx(round(frame["accuracy"][0] * 150))
     assert set(frame["protocol"]) == {PAPER_PROTOCOL}
 
