@@ -20,7 +20,7 @@ from improve.domain import COMPONENTS, ENGINEER_OF, Role
 from improve.errors import ConfigError, nearest
 from improve.execution.local import LocalExecutor
 from improve.llm.offline.expert import answer
-from improve.pipeline.weights import pretrained
+from improve.pipeline.weights import usable_weights
 from improve.prompts import Prompt, PromptSet
 from improve.sandbox import choose
 from improve.session import shown_context
@@ -40,9 +40,14 @@ def show(name: str, overrides: Sequence[str]) -> str:
     check_source(config.dataset)
     cache = cache_folder(config.cache_dir)
     dataset = prepare(config.dataset, cache, lambda note: None)
-    extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
     executor = LocalExecutor(
-        config.executor, choose("auto"), dataset, pretrained(cache, extra), Path(), config.seed, lambda *_: None
+        config.executor,
+        choose("auto"),
+        dataset,
+        usable_weights(config.executor, cache),
+        Path(),
+        config.seed,
+        lambda *_: None,
     )
     fixed = {"card": dataset.card(), "context": shown_context(executor, dataset)}
     prompt = _render(prompts, role, fixed, config.strategy.unified_initialization)

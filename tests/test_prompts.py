@@ -132,3 +132,8 @@ def test_the_oldest_rejected_steps_are_left_out_first() -> None:
     assert "iteration: 99," in shown
     assert "iteration: 0," not in shown
     assert "older steps are left out" in shown
+
+
+def test_a_run_may_forgo_pretrained_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["prompts", "show", "architect", "dataset=digits", "executor.pretrained=false"]) == 0
+    assert "pretrained: []" in capsys.readouterr().out
