@@ -68,7 +68,9 @@ def _render(prompts: PromptSet, role: Role, fixed: dict[str, Any], unified: bool
         step = views.dump({"iteration": 1, "component": "data", "feedback": EXAMPLE, "verdict": "rejected"})
         return prompts.render(role, step=step, diff=EXAMPLE, **fixed)
     component = next(name for name, engineer in ENGINEER_OF.items() if engineer == role)
-    return prompts.render(role, component=component, sources=sources, plan="", feedback=EXAMPLE, error=None, **fixed)
+    return prompts.render(
+        role, component=component, sources=sources, plan="", feedback=EXAMPLE, error=None, fresh=False, **fixed
+    )
 
 
 def _result() -> dict[str, str]:

@@ -24,7 +24,7 @@ SHIPPED = Path(__file__).parent / "conf" / "prompts"
 DEFAULT = SHIPPED / "improve"
 SEPARATOR = "---user---"
 # What each role is given. The first group it cannot do without: a text that never shows it makes the role guess.
-_ENGINEER = (("context", "sources", "feedback", "error"), ("title", "card", "component", "plan"))
+_ENGINEER = (("context", "sources", "feedback", "error"), ("title", "card", "component", "plan", "fresh"))
 VARIABLES: dict[Role, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "architect": (("context", "unified"), ("title", "card", "error")),
     "data_engineer": _ENGINEER,
