@@ -87,9 +87,10 @@ def rendered(role: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> str
     return re.sub(r"pretrained: \[.*?\]", "", text, flags=re.DOTALL)
 
 
-def test_every_role_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("prompts", ["improve", "minimal", "small"])
+def test_every_role_can_be_shown(prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
     for role in get_args(Role):
-        assert "# User" in rendered(role, "improve", capsys)
+        assert "# User" in rendered(role, prompts, capsys)
 
 
 def test_an_own_folder_is_chosen_like_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
