@@ -17,6 +17,8 @@ from improve.domain import COMPONENTS, Component, Pipeline
 BLOCK = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})([^\n`]*)\n(.*?)^[ ]{0,3}\1[ \t]*$", re.DOTALL | re.MULTILINE)
 THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 FILE_NAME = re.compile(r"^#\s*(?:present\s+)?(data|model|training)\.py\b")
+# The name of a file alone on a line, between the files of one block.
+HEADING = re.compile(r"^#\s*(data|model|training)\.py[ \t]*$", re.MULTILINE)
 PYTHON_TAGS = ("", "python", "py", "python3")
 MAX_REPLY = 200_000  # characters
 
@@ -68,9 +70,10 @@ def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
     """The architect's plan and the three files of its reply, each named by the first line of its block."""
     named: dict[str, list[str]] = {}
     for block in blocks(reply):
-        name = _file_of(block)
-        if name:
-            named.setdefault(name, []).append(block)
+        for file in _files(block):
+            name = _file_of(file)
+            if name:
+                named.setdefault(name, []).append(file)
     for component in COMPONENTS:
         count = len(named.get(component, []))
         if count != 1:
@@ -79,6 +82,14 @@ def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
             )
     plan = BLOCK.sub("", _visible(reply)).strip()
     return plan, Pipeline(**{name: named[name][0] for name in COMPONENTS})
+
+
+def _files(block: str) -> list[str]:
+    """A block as the files in it: small models write all three into one, each under its name."""
+    starts = [match.start() for match in HEADING.finditer(block)]
+    if len(starts) < 2 or starts[0] != 0:
+        return [block]
+    return [block[start:end].rstrip() + "\n" for start, end in zip(starts, [*starts[1:], len(block)], strict=True)]
 
 
 def plain_text(reply: str, limit: int) -> str:
