@@ -83,6 +83,18 @@ def test_a_file_that_speaks_of_another_is_one_file() -> None:
         whole_pipeline("```python\n# data.py\n# model.py must not change\na = 1\n```\n")
 
 
+@pytest.mark.parametrize("title", ["# {}.py", "**`{}.py`**:", "2. Now the {}.py file:", "### {}.py (new)"])
+def test_a_title_above_a_block_names_its_file(title: str) -> None:
+    sources = {"data": "a = 1\n", "model": "b = 2\n", "training": "c = 3\n"}
+    reply = "\n\n".join(f"{title.format(name)}\n\n```python\n{code}```" for name, code in sources.items())
+    assert whole_pipeline("Some plan.\n\n" + reply)[1] == Pipeline(**sources)
+
+
+def test_a_title_with_two_names_names_none() -> None:
+    with pytest.raises(UnusableReply, match=r"# data\.py"):
+        whole_pipeline("data.py and model.py:\n```python\na = 1\n```\n")
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(UnusableReply, match=r"model\.py"):
         whole_pipeline(components.fenced(data=components.DATA, training=components.training()))
