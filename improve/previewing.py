@@ -20,7 +20,7 @@ from improve.domain import COMPONENTS, ENGINEER_OF, Role
 from improve.errors import ConfigError, nearest
 from improve.execution.local import LocalExecutor
 from improve.llm.offline.expert import answer
-from improve.pipeline.weights import pretrained
+from improve.pipeline.weights import usable_weights
 from improve.prompts import Prompt, PromptSet
 from improve.sandbox import choose
 from improve.session import fixed_variables
@@ -40,9 +40,14 @@ def show(name: str, overrides: Sequence[str]) -> str:
     check_source(config.dataset)
     cache = cache_folder(config.cache_dir)
     dataset = prepare(config.dataset, cache, lambda note: None, selection_split(config))
-    extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
     executor = LocalExecutor(
-        config.executor, choose("auto"), dataset, pretrained(cache, extra), Path(), config.seed, lambda *_: None
+        config.executor,
+        choose("auto"),
+        dataset,
+        usable_weights(config.executor, cache),
+        Path(),
+        config.seed,
+        lambda *_: None,
     )
     fixed = fixed_variables(config, executor, dataset)
     if role == "zero_shot":
@@ -66,7 +71,9 @@ def _render(prompts: PromptSet, role: Role, fixed: dict[str, Any], unified: bool
         step = views.dump({"iteration": 1, "component": "data", "feedback": EXAMPLE, "verdict": "rejected"})
         return prompts.render(role, step=step, diff=EXAMPLE, **fixed)
     component = next(name for name, engineer in ENGINEER_OF.items() if engineer == role)
-    return prompts.render(role, component=component, sources=sources, plan="", feedback=EXAMPLE, error=None, **fixed)
+    return prompts.render(
+        role, component=component, sources=sources, plan="", feedback=EXAMPLE, error=None, fresh=False, **fixed
+    )
 
 
 def _result() -> dict[str, str]:

@@ -25,7 +25,10 @@ DEFAULT = SHIPPED / "improve"
 SEPARATOR = "---user---"
 # What each role is given. The first group it cannot do without: a text that never shows it makes the role guess.
 # `all_components` is true where every component changes in every iteration (strategy=global).
-_ENGINEER = (("context", "sources", "feedback", "error"), ("title", "card", "all_components", "component", "plan"))
+_ENGINEER = (
+    ("context", "sources", "feedback", "error"),
+    ("title", "card", "all_components", "component", "plan", "fresh"),
+)
 VARIABLES: dict[Role, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "architect": (("context", "unified"), ("title", "card", "all_components", "error")),
     "data_engineer": _ENGINEER,
@@ -93,7 +96,9 @@ class PromptSet:
         """Refuse a role's texts that ask for a variable which it is never given, or leave out a necessary one."""
         required, further = VARIABLES[role]
         used: set[str] = set()
-        for file, tree in self._trees(f"{role}.j2"):
+        separated = False
+        for file, source, tree in self._trees(f"{role}.j2"):
+            separated = separated or SEPARATOR in source.splitlines()
             asked = meta.find_undeclared_variables(tree)
             for variable in sorted(asked - {*required, *further}):
                 raise ConfigError(
@@ -107,13 +112,13 @@ class PromptSet:
                     f"{self._path(f'{role}.j2')}: the variable {variable!r} is never used, and the {role} needs it.",
                     f"put {{{{ {variable} }}}} where it belongs, as in {DEFAULT / f'{role}.j2'}",
                 )
-        if SEPARATOR not in (self._path(f"{role}.j2")).read_text(encoding="utf-8").splitlines():
+        if not separated:
             raise ConfigError(
                 f"{self._path(f'{role}.j2')} has no line {SEPARATOR}.", "put it before what the user says"
             )
 
-    def _trees(self, file: str) -> Iterator[tuple[str, nodes.Template]]:
-        """The syntax trees of a text and of all that it includes."""
+    def _trees(self, file: str) -> Iterator[tuple[str, str, nodes.Template]]:
+        """A text and all that it includes: file, source and syntax tree of each."""
         waiting, seen = [file], set[str]()
         while waiting:
             name = waiting.pop()
@@ -128,7 +133,7 @@ class PromptSet:
             except (jinja2.TemplateSyntaxError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{self._path(name)}: {error}.", "mend the text") from None
             waiting += [found for found in meta.find_referenced_templates(tree) if found]
-            yield name, tree
+            yield name, source, tree
 
     def _path(self, file: str) -> Path:
         """Where a text comes from: the set's own folder, else the shipped set."""

@@ -26,7 +26,7 @@ from improve.history import History
 from improve.journal import JOURNAL, LOCK, Journal
 from improve.llm.client import Client
 from improve.pipeline.export import export
-from improve.pipeline.weights import pretrained
+from improve.pipeline.weights import usable_weights
 from improve.prompts import PromptSet
 from improve.provenance import check_resume, run_record
 from improve.report import write_run_page
@@ -79,8 +79,7 @@ def _carry_out(
 ) -> None:
     sandbox = choose(config.sandbox.mode)
     dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note, selection_split(config))
-    extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
-    weights = pretrained(cache_folder(config.cache_dir), extra)
+    weights = usable_weights(config.executor, cache_folder(config.cache_dir))
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
     journal.listeners.append(display.record)
     try:

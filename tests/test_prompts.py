@@ -14,6 +14,8 @@ from improve import cli
 from improve.agents import views
 from improve.domain import Role
 from improve.errors import ConfigError
+from improve.pipeline.contract import MAX_SOURCE
+from improve.previewing import CHARACTERS_A_TOKEN
 from improve.prompts import DEFAULT, PromptSet
 
 TECHNIQUES = re.compile(
@@ -87,9 +89,10 @@ def rendered(role: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> str
     return re.sub(r"pretrained: \[.*?\]", "", text, flags=re.DOTALL)
 
 
-def test_every_role_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("prompts", ["improve", "minimal", "small"])
+def test_every_role_can_be_shown(prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
     for role in get_args(Role):
-        assert "# User" in rendered(role, "improve", capsys)
+        assert "# User" in rendered(role, prompts, capsys)
 
 
 def test_an_own_folder_is_chosen_like_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,3 +135,23 @@ def test_the_oldest_rejected_steps_are_left_out_first() -> None:
     assert "iteration: 99," in shown
     assert "iteration: 0," not in shown
     assert "older steps are left out" in shown
+
+
+def test_a_run_may_forgo_pretrained_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["prompts", "show", "architect", "dataset=digits", "executor.pretrained=false"]) == 0
+    assert "pretrained: []" in capsys.readouterr().out
+
+
+MOST_TOKENS = 30_000  # of a prompt: README
+
+
+def test_a_prompt_stays_small_whatever_the_iterations() -> None:
+    steps = [views.Step(i, "model", "x" * 900, "rejected", 0.5, 0.5, 0.5, "y" * 900, "z" * 900) for i in range(400)]
+    rows = [{"epoch": i, "train_loss": 0.123456, "validation_accuracy": 0.123456} for i in range(500)]
+    log = views.training_log(views.TrainingLog(rows, 500, 500, 0.5))
+    sources = dict.fromkeys(("data", "model", "training"), "s" * MAX_SOURCE)
+    prompt = PromptSet("improve").render(
+        "analyst", card="c" * 4000, context="d" * 1000, history=views.history(steps, 12), log=log, sources=sources,
+        all_components=False,
+    )  # fmt: skip
+    assert (len(prompt.system) + len(prompt.user)) / CHARACTERS_A_TOKEN < MOST_TOKENS
