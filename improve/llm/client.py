@@ -56,7 +56,8 @@ class Client:
     def ask(self, prompt: Prompt, as_json: bool = False, sample: int = 0) -> Reply:
         """One answered call; `as_json` asks the provider for a JSON object where it can.
 
-        A prompt that is asked several times gets another seed for each `sample`, where the provider takes one.
+        A prompt that is asked several times gets another seed for each `sample`, where the provider takes one. The
+        caller numbers the samples, so that a resumed run, which asks only for some of them, goes on with the right one.
         """
         litellm = self._load()
         started = time.monotonic()
@@ -157,7 +158,7 @@ class Client:
 
 
 def _seed(seed: int, sample: int) -> int:
-    """The run's own seed for the first sample, else one that no other run of a study uses (below 2³¹)."""
+    """The run's own seed for sample 0, else a hash of both (below 2³¹): other runs of a study have other samples."""
     if not sample:
         return seed
     return int.from_bytes(hashlib.sha256(f"{seed} sample {sample}".encode()).digest()[:4], "big") >> 1
