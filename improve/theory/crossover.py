@@ -19,9 +19,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from improve.errors import ConfigError
 
+Array: TypeAlias = NDArray[np.float64]
 DIGITS = 60  # of the arithmetic that decides f(T) ≥ 0: doubles cannot tell a tie (β = αγ) from a near miss
 LARGEST = 10**12  # no T* beyond it is looked for
 
@@ -66,13 +71,20 @@ def crossover(alpha: float, beta: float, gamma: float) -> Crossover:
 
 def closed_form(alpha: float, beta: float, gamma: float) -> float | None:
     """The positive real root of f by Lambert's W; None if f has none."""
+    found = float(roots(np.array([alpha]), np.array([beta]), np.array([gamma]))[0])
+    return None if math.isnan(found) else found
+
+
+def roots(alpha: Array, beta: Array, gamma: Array) -> Array:
+    """The positive real root of f for each α ≥ 0, β ≥ 0, 0 < γ < 1: NaN where f has none, ∞ for β = 0 < α."""
     from scipy.special import lambertw
 
-    ratio, rate = alpha * gamma / (1 - gamma) / beta, -math.log(gamma)
-    product = ratio * rate
-    if product <= 1:
-        return None
-    return float(ratio + lambertw(-product * math.exp(-product)).real / rate)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        ratio, rate = alpha * gamma / (1 - gamma) / beta, -np.log(gamma)
+        product = ratio * rate
+        found: Array = ratio + lambertw(-product * np.exp(-product)).real / rate
+        found = np.where(product > 1, found, np.nan)
+    return np.where((beta == 0) & (alpha > 0), np.inf, found)
 
 
 def brute_force(alpha: float, beta: float, gamma: float, limit: int) -> int | None:
