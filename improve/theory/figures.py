@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from improve.display.text import count
 from improve.errors import ImproveError
 
 if TYPE_CHECKING:
@@ -84,7 +85,14 @@ def _draw_gains(axis: Axes, result: Fit) -> None:
     colours = {"iterative": LOCAL, "global": GLOBAL}
     for strategy, table in result.tables.items():
         times = np.arange(1, len(table.mean) + 1)
-        axis.plot(times, table.mean, "o", color=colours[strategy], label=f"{strategy}, {table.runs} runs")
+        axis.plot(
+            times,
+            table.mean,
+            "o",
+            clip_on=False,
+            color=colours[strategy],
+            label=f"{strategy}, {count(table.runs, 'run')}",
+        )
     if result.steady and result.steady.beta.value:
         beta = result.steady.beta.value
         axis.axhline(beta, color=LOCAL, linewidth=1, label=f"β = {beta:.3g}")

@@ -23,7 +23,7 @@ from improve.theory.cost import TokenCost
 class Curvature:
     """The constants of the lemma: μ, L, μ₁, L_max, and the number of blocks p. Raises `ConfigError` if impossible.
 
-    They are not free: 0 < μ < L, μ/p ≤ μ₁ ≤ min(μ, L_max/p), L/p ≤ L_max ≤ L. (μ₁ ≤ L_max/p: take a vector with
+    They are not free: 0 < μ < L, μ/p ≤ μ₁ ≤ min(μ, L_max/p), max(μ, L/p) ≤ L_max ≤ L. (μ₁ ≤ L_max/p: take a vector with
     |x_b| = 1 in every block; over random signs of its blocks xᵀHx is on average Σ x_bᵀH_b x_b ≤ p·L_max, while
     (Σ|x_b|)² = p².)
     """
@@ -43,10 +43,11 @@ class Curvature:
                 "give mu above 0 and L above mu",
             )
         slack = 1 + 1e-9  # constants computed from a matrix may miss a bound by rounding
-        if not smooth / p <= block * slack or not block <= smooth * slack:
+        lowest = max(mu, smooth / p)
+        if not lowest <= block * slack or not block <= smooth * slack:
             raise ConfigError(
-                f"Lmax = {block:g}, but with p = {p} blocks and L = {smooth:g} it lies in [L/p, L].",
-                f"give Lmax between {smooth / p:g} and {smooth:g}",
+                f"Lmax = {block:g}, but with p = {p}, mu = {mu:g} and L = {smooth:g} it lies in [max(μ, L/p), L].",
+                f"give Lmax between {lowest:g} and {smooth:g}",
             )
         highest = min(mu, block / p)
         if not mu / p <= mu1 * slack or not mu1 <= highest * slack:

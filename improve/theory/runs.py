@@ -47,6 +47,7 @@ class RecordedRun:
     strategy: str
     dataset: str
     llm: str
+    seed: int
     finished: bool
     paper_protocol: bool
     rule_based: bool
@@ -104,6 +105,7 @@ def recorded(folder: Path, history: History) -> RecordedRun | str:
         strategy=strategy,
         dataset=str(history.run["dataset"].get("name", "unknown")),
         llm=str(config.get("llm", {}).get("name", "unknown")),
+        seed=int(config.get("seed", 0)),
         finished=history.is_finished,
         paper_protocol=history.paper_protocol,
         rule_based=history.rule_based,
@@ -147,6 +149,9 @@ def cautions(runs: Sequence[RecordedRun]) -> list[str]:
         said.append(f"{count(paper, 'run')} chose pipelines on the test set (protocol=paper).")
     if any(run.rule_based for run in runs):
         said.append("llm=offline is a rule-based expert, no language model: it reads and writes no tokens.")
+    twice = len(runs) - len({(run.group, run.strategy, run.seed) for run in runs})
+    if twice:
+        said.append(f"{count(twice, 'run')} repeat a seed; runs of one seed resemble each other, and intervals narrow.")
     unfinished = sum(not run.finished for run in runs)
     if unfinished:
         said.append(f"{count(unfinished, 'run')} did not finish; what it has counts in the fits, not in the crossover.")
