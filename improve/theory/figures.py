@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from improve.display.text import count
 from improve.errors import ImproveError
@@ -98,11 +99,11 @@ def _draw_gains(axis: Axes, result: Fit) -> None:
         axis.axhline(beta, color=LOCAL, linewidth=1, label=f"β = {beta:.3g}")
     if result.decay and result.decay.alpha.value is not None and result.decay.gamma.value is not None:
         alpha, gamma = result.decay.alpha.value, result.decay.gamma.value
-        times = np.linspace(1, result.tables["global"].gains.shape[1], 100)
+        along = np.linspace(1, result.tables["global"].gains.shape[1], 100)
         axis.plot(
-            times, alpha * gamma**times, color=GLOBAL, linewidth=1, label=f"αγ^t, α = {alpha:.3g}, γ = {gamma:.3g}"
+            along, alpha * gamma**along, color=GLOBAL, linewidth=1, label=f"αγ^t, α = {alpha:.3g}, γ = {gamma:.3g}"
         )
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel="iteration", ylabel="mean gain of selection accuracy", ylim=(0, None))
     axis.legend(frameon=False, fontsize=8)
 

@@ -91,7 +91,7 @@ def descend(setting: Setting, coupling: float) -> Descents:
         southwell.append(block_steps(problem, constants.block_smoothness, setting.steps, None))
         random.append(block_steps(problem, constants.block_smoothness, setting.steps, rng))
         holds.append(ratio < constants.step_worth)
-    return Descents(coupling, *(_relative(values) for values in (full, southwell, random)), np.array(holds))
+    return Descents(coupling, _relative(full), _relative(southwell), _relative(random), np.array(holds))
 
 
 def _relative(values: list[Array]) -> Array:

@@ -39,7 +39,7 @@ def fit_spending(runs: Sequence[RecordedRun], rng: np.random.Generator, resample
     """All costs with intervals by a bootstrap over runs."""
     draws = weights(rng, len(runs), resamples)
     blocks = [_token_rows(run) for run in runs]
-    seconds = {}
+    seconds: dict[str, Estimate] = {}
     for strategy in (LOCAL, GLOBAL):
         own = [run for run in runs if run.strategy == strategy]
         if own:
