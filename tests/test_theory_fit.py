@@ -100,7 +100,7 @@ def test_known_parameters_come_back_from_journals(tmp_path: Path) -> None:
 
 def test_the_fitted_and_the_recorded_crossover_agree_without_noise(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
-    for number in range(2):
+    for number in range(3):
         write(folder, number, "global", list(0.2 * 0.5**TIMES))
         write(folder, number, "iterative", [0.05] * 8)
     result = fitted(folder)

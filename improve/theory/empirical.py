@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from improve.theory.estimates import Array, Estimate, weights
+from improve.theory.estimates import NEEDED, Array, Estimate, ends, too_few, weights
 from improve.theory.runs import GLOBAL, LOCAL, Cost, RecordedRun
 
 GRID = 400  # places along an axis of cost
@@ -34,12 +34,12 @@ class Curves:
     gains: dict[str, Array]
     crossing: Estimate
 
-    def band(self, strategy: str, rng: np.random.Generator, resamples: int) -> tuple[Array, Array, Array]:
-        """Mean, and the ends of its 95% bootstrap interval, at each place."""
+    def band(self, strategy: str, rng: np.random.Generator, resamples: int) -> tuple[Array, Array] | None:
+        """The ends of the mean's 95% bootstrap interval at each place; None from too few runs."""
         values = self.gains[strategy]
-        means = weights(rng, len(values), resamples) @ values / len(values)
-        low, high = np.quantile(means[1:], [0.025, 0.975], axis=0)
-        return means[0], low, high
+        if len(values) < NEEDED:
+            return None
+        return ends(weights(rng, len(values), resamples)[1:] @ values / len(values), len(values))
 
 
 def compare(runs: Sequence[RecordedRun], usd_an_hour: float, rng: np.random.Generator, resamples: int) -> list[Curves]:
@@ -128,10 +128,10 @@ def _crossing(places: Array, gains: dict[str, Array], rng: np.random.Generator, 
     found = np.array([_first_ahead(places, row) for row in lead])
     if np.isnan(found[0]):
         return Estimate(None, why=_behind(lead[0]))
-    if min(len(local), len(other)) < 2:
-        return Estimate(float(found[0]), why="one run of a strategy only, so nothing tells how runs differ")
-    late = np.where(np.isnan(found[1:]), np.inf, found[1:])
-    low, high = np.quantile(late, [0.025, 0.975], method="closest_observation")
+    fewest = min(len(local), len(other))
+    if fewest < NEEDED:
+        return Estimate(float(found[0]), why=f"{too_few(fewest)} (of a strategy)")
+    low, high = ends(np.where(np.isnan(found[1:]), np.inf, found[1:]), fewest)
     return Estimate(float(found[0]), float(low), float(high))
 
 

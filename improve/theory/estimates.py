@@ -7,10 +7,12 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, t
 
 Array: TypeAlias = NDArray[np.float64]
-NEEDED = 0.95  # share of the resamples that must have a value, for an interval to be given
-FEW = 8  # runs, below which a bootstrap's intervals are known to be too narrow
+KNOWN = 0.95  # share of the resamples that must have a value, for an interval to be given
+NEEDED = 3  # runs, below which no interval is given
+FEW = 8  # runs, below which intervals are still too narrow (`python benchmarks/theory_intervals.py`)
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,27 @@ def estimate(values: Array, runs: int, why: str = "") -> Estimate:
         return Estimate(None, why=why or "nothing is recorded for it")
     if why:
         return Estimate(value, why=why)
-    if runs < 2:
-        return Estimate(value, why="one run only, so nothing tells how runs differ")
+    if runs < NEEDED:
+        return Estimate(value, why=too_few(runs))
     known = drawn[~np.isnan(drawn)]
-    if len(known) < NEEDED * len(drawn):
+    if len(known) < KNOWN * len(drawn):
         share = 1 - len(known) / len(drawn)
         return Estimate(value, why=f"in {share:.0%} of the resamples the data cannot tell")
-    low, high = np.quantile(known, [0.025, 0.975])
+    low, high = ends(known, runs)
     return Estimate(value, float(low), float(high))
+
+
+def too_few(runs: int) -> str:
+    number = "one run" if runs == 1 else f"{runs} runs"
+    return f"{number} only, so little tells how runs differ"
+
+
+def ends(drawn: Array, runs: int) -> tuple[Array, Array]:
+    """The ends of the 95% interval: percentiles of the resamples (rows), wider for few runs, as Student's t is.
+
+    Hesterberg's expanded percentile interval ("What Teachers Should Know About the Bootstrap", The American
+    Statistician, 2015). Resamples may be infinite.
+    """
+    reach = float(norm.cdf(-np.sqrt(runs / (runs - 1)) * t.ppf(0.975, runs - 1)))
+    low, high = np.quantile(drawn, [reach, 1 - reach], axis=0, method="closest_observation")
+    return low, high

@@ -112,10 +112,12 @@ def _draw_curves(axis: Axes, curves: Curves, options: Options) -> None:
     colours = {"iterative": LOCAL, "global": GLOBAL}
     rng = np.random.default_rng(options.seed)
     for strategy, values in curves.gains.items():
-        mean, low, high = curves.band(strategy, rng, options.resamples)
-        axis.plot(curves.places, mean, color=colours[strategy], label=f"{strategy}, {len(values)} finished")
-        if len(values) > 1:
-            axis.fill_between(curves.places, low, high, color=colours[strategy], alpha=0.15, linewidth=0)
+        axis.plot(
+            curves.places, values.mean(axis=0), color=colours[strategy], label=f"{strategy}, {len(values)} finished"
+        )
+        band = curves.band(strategy, rng, options.resamples)
+        if band:
+            axis.fill_between(curves.places, *band, color=colours[strategy], alpha=0.15, linewidth=0)
     if curves.crossing.value is not None:
         axis.axvline(
             curves.crossing.value, color="#555555", linewidth=1, linestyle=":", label="iterative ahead from here"

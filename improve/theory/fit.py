@@ -71,21 +71,24 @@ def fit_runs(runs: Sequence[RecordedRun], options: Options) -> Fit:
         tables=tables,
         steady=steady,
         decay=decay,
-        expected=_expected(steady, decay) if steady and decay else None,
+        expected=_expected(steady, decay, min(map(len, own.values()))) if steady and decay else None,
         spending=fit_spending(runs, rng, options.resamples),
         curves=compare(runs, options.usd_an_hour, rng, options.resamples),
     )
 
 
-def _expected(steady: Steady, decay: Decay) -> Estimate:
-    """T* of the fitted parameters; the two strategies' runs are independent, so their resamples are paired freely."""
-    for part, name in ((steady.beta, "β"), (decay.gamma, "γ")):
-        if not part.identified:
-            return Estimate(None, why=f"{name} is not")
+def _expected(steady: Steady, decay: Decay, runs: int) -> Estimate:
+    """T* of the fitted parameters. `runs`: of the strategy that has fewer.
+
+    The runs of one strategy do not depend on those of the other, so their resamples are paired freely.
+    """
+    unknown = [name for part, name in ((steady.beta, "β"), (decay.gamma, "γ")) if not part.identified]
     alpha, gamma = decay.draws.T
     steps = np.ceil(np.fmax(roots(alpha, steady.draws, gamma), 1) - 1e-9)
     steps[np.isnan(gamma)] = np.nan
-    return estimate(steps, 2)
+    if np.isinf(steps[0]):  # β = 0: never; in a resample that is an end of the interval, here it is no value
+        steps[0] = np.nan
+    return estimate(steps, runs, f"it needs {' and '.join(unknown)}" if unknown else "")
 
 
 def fit(paths: Sequence[Path], options: Options, folder: Path) -> list[str]:
@@ -138,10 +141,8 @@ def _gain_rows(result: Fit) -> list[tuple[str, str]]:
         rows.append(("α, γ (global)", f"not identified: no run of {GLOBAL}"))
     if result.expected:
         recorded = min(table.gains.shape[1] for table in result.tables.values())
-        beyond = (result.expected.value or 0) > recorded
-        rows.append(
-            ("T* (Theorem 3.1)", result.expected.text() + (f", beyond the {recorded} recorded" if beyond else ""))
-        )
+        beyond = f", beyond the {recorded} recorded" if (result.expected.value or 0) > recorded else ""
+        rows.append(("T* (Theorem 3.1)", result.expected.text() + beyond))
     return rows
 
 

@@ -151,7 +151,9 @@ def cautions(runs: Sequence[RecordedRun]) -> list[str]:
         said.append("llm=offline is a rule-based expert, no language model: it reads and writes no tokens.")
     twice = len(runs) - len({(run.group, run.strategy, run.seed) for run in runs})
     if twice:
-        said.append(f"{count(twice, 'run')} repeat a seed; runs of one seed resemble each other, and intervals narrow.")
+        said.append(
+            f"Seeds recorded more than once: {twice}; such runs resemble each other, so intervals are too narrow."
+        )
     unfinished = sum(not run.finished for run in runs)
     if unfinished:
         said.append(f"{count(unfinished, 'run')} did not finish; what it has counts in the fits, not in the crossover.")

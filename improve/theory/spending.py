@@ -128,5 +128,4 @@ def _dearer(runs: Sequence[RecordedRun], draws: Array) -> Estimate | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         means = [draws[:, own] @ spent[own] / draws[:, own].sum(axis=1) for own in (~is_local, is_local)]
         ratio = means[0] / means[1]
-    alone = min(int(is_local.sum()), int((~is_local).sum())) < 2
-    return estimate(ratio, 1 if alone else len(runs))
+    return estimate(ratio, min(int(is_local.sum()), int((~is_local).sum())))
