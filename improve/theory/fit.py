@@ -117,7 +117,9 @@ def section(result: Fit) -> list[str]:
     lines += [f"    {label:<{26}} {text}" for label, text in _crossing_rows(result)]
     fewest = min(len(table.gains) for table in result.tables.values())
     if fewest < FEW:
-        lines.append(f"  Intervals from {count(fewest, 'run')} of a strategy are too narrow; {FEW} or more would do.")
+        lines.append(
+            f"  From {count(fewest, 'run')} of a strategy the intervals hold the truth less often than 95%; take {FEW} or more."
+        )
     return lines
 
 
