@@ -118,7 +118,8 @@ def section(result: Fit) -> list[str]:
     fewest = min(len(table.gains) for table in result.tables.values())
     if fewest < FEW:
         lines.append(
-            f"  From {count(fewest, 'run')} of a strategy the intervals hold the truth less often than 95%; take {FEW} or more."
+            f"  From {count(fewest, 'run')} of a strategy the intervals hold the truth less often than 95%;"
+            f" take {FEW} or more."
         )
     return lines
 
