@@ -195,6 +195,7 @@ def test_local_gains_that_fall_contradict_a4(tmp_path: Path, capsys: pytest.Capt
     assert "A4, β does not fall        contradicted" in printed
     assert "α, γ (global)              not identified: no run of global" in printed
     assert "runs of global are needed too" in printed
+    assert "for 12 iterations: then the accuracy would pass 1" in printed  # 0.8 of room, β = 3.08 / 48
 
 
 def test_the_command_on_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,6 +136,7 @@ def _gain_rows(result: Fit) -> list[tuple[str, str]]:
             ("β (iterative, mean)", result.steady.beta.text()),
             ("A4, β does not fall", _steadiness(result.steady)),
         ]
+        rows += _room(result)
     else:
         rows.append(("β (iterative, mean)", f"not identified: no run of {LOCAL}"))
     if result.decay:
@@ -149,6 +150,15 @@ def _gain_rows(result: Fit) -> list[tuple[str, str]]:
     return rows
 
 
+def _room(result: Fit) -> list[tuple[str, str]]:
+    """How long β can last at all: an accuracy ends at 1."""
+    beta = result.steady.beta.value if result.steady else None
+    if not beta:
+        return []
+    room = float(np.mean([1 - run.first_accuracy for run in result.of(LOCAL)]))
+    return [("A4 at the most", f"for {room / beta:.0f} iterations: then the accuracy would pass 1")]
+
+
 def _steadiness(steady: Steady) -> str:
     fall = steady.fall
     if fall.low is None or fall.high is None or fall.value is None:
@@ -160,7 +170,7 @@ def _steadiness(steady: Steady) -> str:
 
 
 def _token_rows(spending: Spending) -> list[tuple[str, str]]:
-    rows = [(name, one.text(".4g")) for name, one in spending.tokens.items()]
+    rows = [(name, one.text(",.1f")) for name, one in spending.tokens.items()]
     if spending.unexplained is not None:
         rows.append(("left unexplained", f"{spending.unexplained:.0%} of the variance of the iterations' tokens"))
     if spending.dearer:
@@ -173,7 +183,7 @@ def _crossing_rows(result: Fit) -> list[tuple[str, str]]:
         return [("iterations", "not identified: no run has finished")]
     rows = []
     for curves in result.curves:
-        text = curves.crossing.text(".4g")
-        reach = f"; recorded up to {curves.places[-1]:.4g} {curves.axis.unit}"
-        rows.append((f"{curves.axis.name}", text + reach))
+        form = ",.0f" if curves.axis.name == "tokens" else ".4g"
+        reach = f"; recorded up to {curves.places[-1]:{form}} {curves.axis.unit}"
+        rows.append((curves.axis.name, curves.crossing.text(form) + reach))
     return rows
