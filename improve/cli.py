@@ -1,4 +1,4 @@
-"""The console script `improve`: `run`, `predict`, `report`, `doctor`."""
+"""The console script `improve`: `run`, `predict`, `report`, `theory`, `doctor`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from improve import __version__
 from improve.run import guarded
+from improve.theory.arguments import add_theory
 
 DESCRIPTION = """A language model builds an image classifier and refines it one component at a time.
 
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "overrides", nargs="*", metavar="KEY=VALUE", help="as for a run: dataset=digits prompts=minimal"
     )
     prompts.set_defaults(work=_prompts)
+    add_theory(commands)
 
     doctor = commands.add_parser("doctor", help="what works on this machine, and how to get the rest")
     doctor.set_defaults(work=_doctor)
