@@ -1,4 +1,4 @@
-"""The console script `improve`: `run`, `predict`, `report`, `doctor`."""
+"""The console script `improve`: `run`, `predict`, `report`, `cassette`, `doctor`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from improve import __version__
+from improve.errors import ConfigError
 from improve.run import guarded
 
 DESCRIPTION = """A language model builds an image classifier and refines it one component at a time.
@@ -51,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
     report.set_defaults(work=_report)
 
+    cassette = commands.add_parser("cassette", help="the replies of a run as a small file, for llm=replay")
+    cassette.add_argument("run", type=Path, help="folder of the run")
+    cassette.add_argument("-o", "--out", type=Path, required=True, help="the file to write (JSON)")
+    cassette.add_argument("--licence", default="", help="what the replies may be used for, by the model's terms")
+    cassette.add_argument("--note", default="", help="anything that its readers should know")
+    cassette.set_defaults(work=_cassette)
+
     doctor = commands.add_parser("doctor", help="what works on this machine, and how to get the rest")
     doctor.set_defaults(work=_doctor)
     return parser
@@ -68,6 +76,19 @@ def _report(arguments: argparse.Namespace) -> int:
 
     for run in arguments.runs:
         print(write_run_page(run))
+    return 0
+
+
+def _cassette(arguments: argparse.Namespace) -> int:
+    from improve.llm.cassette import of_run
+
+    made = of_run(arguments.run, arguments.licence, arguments.note)
+    try:
+        made.write(arguments.out)
+    except OSError as error:
+        raise ConfigError(f"{arguments.out} cannot be written: {error.strerror}.", "choose another -o FILE") from None
+    print(f"{arguments.out}: {len(made.calls)} replies of {made.model}")
+    print(f"replay them with llm=replay llm.cassette={arguments.out}, and the settings of {arguments.run}")
     return 0
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from improve.errors import ConfigError
 
+REPLAY_PROVIDER = "replay"  # of a model whose replies come from a cassette
+
 
 @dataclass
 class LLMConfig:
@@ -23,6 +25,7 @@ class LLMConfig:
     api_key_env: str | None = None  # NAME of the environment variable that holds the key; never the key itself
     temperature: float | None = None  # None: the provider's default (reasoning models accept no other)
     max_output_tokens: int = 8192  # limit of one reply
+    cassette: str | None = None  # llm=replay: folder of the run, or the file, whose replies are given again
     timeout_seconds: float = 600.0  # of one call
     retry_seconds: float = 900.0  # total time that one call may spend on retries
 
@@ -97,6 +100,16 @@ class DisplayConfig:
 
 
 @dataclass
+class BudgetConfig:
+    """The most that the run may use, with its earlier sessions; None: no limit. Reached, it ends with its best."""
+
+    usd: float | None = None  # for the language model; refused where a model's price is not known
+    tokens: int | None = None  # read and written by it
+    minutes: float | None = None  # wall time
+    gpu_minutes: float | None = None  # wall time of what runs on a GPU, times GPUs
+
+
+@dataclass
 class Config:
     llm: LLMConfig = field(default_factory=LLMConfig)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
@@ -106,14 +119,16 @@ class Config:
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     display: DisplayConfig = field(default_factory=DisplayConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    dry_run: bool = False  # write the first prompt, estimate calls, tokens and money, and ask nobody
     seed: int = 0  # of the run: initial weights, batches, the model's sampling where it can be seeded
     outputs: str = "outputs"  # folder of all runs
     run_dir: str | None = None  # this run's folder; None: a stable name below `outputs`
     cache_dir: str | None = None  # prepared images; None: $IMPROVE_CACHE, else ~/.cache/improve
 
 
-# Keys that change where things go or how they look, but not what a run computes.
-PRESENTATION = ("display", "outputs", "run_dir", "cache_dir")
+# Keys that change where things go, how they look or when a run ends early, but not what its steps compute.
+PRESENTATION = ("display", "outputs", "run_dir", "cache_dir", "budget", "dry_run")
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -156,6 +171,22 @@ def check(config: Config) -> None:
         if not 0 < share < 1:
             raise ConfigError(f"{key}={share} is not between 0 and 1.", f"use for instance {key}=0.2")
     _check_dataset(config.dataset)
+    for key, limit in dataclasses.asdict(config.budget).items():
+        if limit is not None and limit <= 0:
+            raise ConfigError(f"budget.{key}={limit} is not above 0.", f"leave budget.{key} away for no limit")
+    _check_cassette(config.llm)
+
+
+def _check_cassette(llm: LLMConfig) -> None:
+    replays = llm.model.startswith(REPLAY_PROVIDER + "/")
+    if replays and not llm.cassette:
+        raise ConfigError(
+            "llm=replay needs llm.cassette.", "add llm.cassette=RUN, a run's folder or a file of `improve cassette`"
+        )
+    if llm.cassette and not replays:
+        raise ConfigError(
+            f"llm.cassette={llm.cassette} does not go together with llm={llm.name}.", "use llm=replay, or leave it away"
+        )
 
 
 def _check_dataset(dataset: DatasetConfig) -> None:

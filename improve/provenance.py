@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import platform
@@ -16,20 +17,20 @@ from improve.datasets import Dataset
 from improve.errors import ResumeError
 from improve.execution import machine
 from improve.journal import Journal
-from improve.llm.client import Client
+from improve.llm.source import Source
 from improve.prompts import PromptSet
 from improve.sandbox import Sandbox
 
 PACKAGE = Path(__file__).resolve().parent
 # What must be as it was for a run to go on; the rest of the `run` record only describes.
-DECISIVE = ("config", "prompts", "dataset", "code", "tier")
+DECISIVE = ("config", "prompts", "cassette", "dataset", "code", "tier")
 
 
 def run_record(
-    config: Config, prompts: PromptSet, client: Client, dataset: Dataset, sandbox: Sandbox, name: str
+    config: Config, prompts: PromptSet, source: Source, dataset: Dataset, sandbox: Sandbox, name: str
 ) -> dict[str, Any]:
     """The `run` record (see `improve.records.RunRecord`)."""
-    notes = [f"llm={config.llm.name} is a rule-based expert, no language model."] if client.offline else []
+    notes = source.notes(settings(config))
     if config.acceptance.rule == "paper":
         notes.append("acceptance=paper takes any increase in accuracy: small gains may be luck.")
     if not sandbox.tier.verified:
@@ -47,6 +48,8 @@ def run_record(
         "verified": sandbox.tier.verified,
         "dataset": dataset.record(),
         "card": dataset.card(),
+        "cassette": source.identity(),
+        "budget": dataclasses.asdict(config.budget),
         "notes": notes,
     }
 

@@ -7,23 +7,27 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from improve.agents.team import Team
 from improve.agents.views import dump
+from improve.budget import Budget, BudgetUsed, Training, check_prices
 from improve.cache import cache_folder
 from improve.config import Config, run_name
+from improve.costs import by_iteration, by_role
 from improve.datasets import Dataset, check_source, prepare
 from improve.display import Display, make_display, print_end_card
 from improve.errors import ConfigError, Interrupted, RunFailed
 from improve.execution import machine
-from improve.execution.local import LocalExecutor
+from improve.execution.local import LocalExecutor, hard_limit
 from improve.history import History
 from improve.journal import JOURNAL, LOCK, Journal
-from improve.llm.client import Client
+from improve.llm.replay import Replay
+from improve.llm.source import LiveModel, Source
 from improve.pipeline.export import export
 from improve.pipeline.weights import pretrained
 from improve.prompts import PromptSet
@@ -37,11 +41,13 @@ from improve.strategies.workshop import Workshop
 
 def run(config: Config) -> Path:
     """Carry out or resume a run; gives its folder. Raises `ImproveError` for what people can mend."""
+    began = time.monotonic()
     # Refuse what is wrong before anything is spent: these checks take milliseconds.
     refine = strategy(config.strategy.name)
     prompts = PromptSet(config.prompts.name, config.prompts.path)
-    client = Client(config.llm, config.seed)
-    client.check_key()
+    source = source_of(config)
+    source.check(config.strategy.iterations)
+    check_prices(config.budget, source.unpriced())
     check_source(config.dataset)
     folder = run_folder(config)
     journal = Journal(folder)
@@ -49,7 +55,7 @@ def run(config: Config) -> Path:
         finished = (folder / JOURNAL).stat().st_size > 0 and History.read(folder).finished is not None
         display = make_display("none" if finished else config.display.mode)
         with _stopped_by_signals(), _closing(display):
-            _carry_out(config, refine, prompts, client, folder, journal, display, finished)
+            _carry_out(config, refine, prompts, source, folder, journal, display, finished, began)
     except Interrupted:
         _page(folder)
         print(f"\nstopped; what is done is kept. Resume with:\n  {resume_command(folder)}", file=sys.stderr)
@@ -59,6 +65,8 @@ def run(config: Config) -> Path:
         _remove_if_unused(folder)
     if finished:
         print(f"{folder} holds this run already, finished: seed={config.seed + 1} makes another.")
+        if History.read(folder).ended_by_budget:
+            print("It ended by its budget and its test images are scored, once: a larger budget does not continue it.")
     print_end_card(History.read(folder), folder)
     return folder
 
@@ -67,11 +75,12 @@ def _carry_out(
     config: Config,
     refine: Any,
     prompts: PromptSet,
-    client: Client,
+    source: Source,
     folder: Path,
     journal: Journal,
     display: Display,
     finished: bool,
+    began: float,
 ) -> None:
     sandbox = choose(config.sandbox.mode)
     dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note)
@@ -80,18 +89,18 @@ def _carry_out(
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
     journal.listeners.append(display.record)
     try:
-        record = run_record(config, prompts, client, dataset, sandbox, folder.name)
+        record = run_record(config, prompts, source, dataset, sandbox, folder.name)
         check_resume(journal, record, folder)
         journal.once("run", "run", lambda: record)
-        fixed = {"card": dataset.card(), "context": _shown_context(executor, dataset)}
-        team = Team(client, prompts, journal, folder, fixed, display.phase)
-        workshop = Workshop(config, dataset, team, executor, journal, folder)
+        budget = Budget(config.budget, journal, _training(config, dataset), began)
+        team = Team(source, prompts, journal, folder, fixed_variables(executor, dataset), display.phase, budget)
+        workshop = Workshop(config, dataset, team, executor, journal, folder, budget)
         if not finished and not journal.resumed:
             executor.expect(("fit", 0))
-        refine(workshop)
+        stopped = _refine(refine, workshop)
         score_test(workshop)
-        _export(workshop, executor, dataset, folder, client)
-        journal.once("finished", "finished", lambda: _totals(workshop, folder))
+        _export(workshop, executor, dataset, folder, source.author)
+        journal.once("finished", "finished", lambda: _totals(workshop, folder, stopped))
     finally:
         executor.close()
     _page(folder)
@@ -122,6 +131,34 @@ def resume_command(folder: Path) -> str:
     return shlex.join(["python", "-m", "improve.run", *arguments, f"run_dir={folder}"])
 
 
+def source_of(config: Config) -> Source:
+    """Whom the roles ask. Raises `LLMError` if a cassette cannot be read."""
+    if config.llm.cassette:
+        return Replay(config.llm.cassette)
+    return LiveModel(config.llm, config.seed)
+
+
+def fixed_variables(executor: LocalExecutor, dataset: Dataset) -> dict[str, str]:
+    """What every prompt of a run is given."""
+    return {"card": dataset.card(), "context": _shown_context(executor, dataset)}
+
+
+def _training(config: Config, dataset: Dataset) -> Training:
+    """What the budget must know of trainings."""
+    counts = dataset.counts
+    gpus = int(machine.uses_gpu(config.executor))  # a training holds one
+    return Training(hard_limit(config.executor.fit_seconds), gpus, counts["test"] / counts["selection"])
+
+
+def _refine(refine: Callable[[Workshop], None], workshop: Workshop) -> dict[str, str]:
+    """The loop, to its end or to that of a budget: why it ended, and the budget's key."""
+    try:
+        refine(workshop)
+    except BudgetUsed as stop:
+        return {"reason": stop.reason, "budget": stop.key}
+    return {"reason": "all iterations done", "budget": ""}
+
+
 def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
     """The context block of every prompt: what an engineer can use, less what only the template reads."""
     context = executor.context()
@@ -142,11 +179,10 @@ def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
     )
 
 
-def _export(workshop: Workshop, executor: LocalExecutor, dataset: Dataset, folder: Path, client: Client) -> None:
+def _export(workshop: Workshop, executor: LocalExecutor, dataset: Dataset, folder: Path, author: str) -> None:
     best = workshop.incumbent
     if best is None:
         return
-    author = "a rule-based expert" if client.offline else f"the language model {client.config.model}"
     export(
         folder / "best",
         best.pipeline,
@@ -158,14 +194,17 @@ def _export(workshop: Workshop, executor: LocalExecutor, dataset: Dataset, folde
     )
 
 
-def _totals(workshop: Workshop, folder: Path) -> dict[str, Any]:
+def _totals(workshop: Workshop, folder: Path, stopped: dict[str, str]) -> dict[str, Any]:
     history = History.read(folder)
     best = workshop.incumbent.iteration if workshop.incumbent else None
     return {
-        "reason": "all iterations done",
+        **stopped,
         "best": best,
         "tokens": history.tokens,
         "usd": history.usd,
+        "unpriced": list(history.costs.unpriced),
+        "roles": {role: costs.record() for role, costs in by_role(history.calls).items()},
+        "iterations": {str(number): costs.record() for number, costs in by_iteration(history.calls).items()},
         "total_seconds": history.seconds,
     }
 

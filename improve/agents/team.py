@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from improve.agents.parsing import Proposal, UnusableReply, component_source, json_object, plain_text, whole_pipeline
+from improve.budget import Budget
 from improve.domain import ENGINEER_OF, Component, Failure, Pipeline, Reason, Role
 from improve.journal import Journal
-from improve.llm.client import Client
+from improve.llm.source import Question, Source
 from improve.prompts import Prompt, PromptSet
 
 PLAN_LENGTH = 4000
@@ -33,16 +33,18 @@ class Team:
 
     def __init__(
         self,
-        client: Client,
+        source: Source,
         prompts: PromptSet,
         journal: Journal,
         folder: Path,
         fixed: Mapping[str, Any],
         phase: Callable[[int, str, str], None],
+        budget: Budget,
     ) -> None:
-        self._client, self._prompts, self._journal = client, prompts, journal
+        self._source, self._prompts, self._journal, self._budget = source, prompts, journal, budget
         self._folder, self._fixed, self._phase = folder, dict(fixed), phase
         self._calls = 0
+        self._orders: dict[tuple[Role, int], int] = {}  # how many calls a role has had in an iteration
 
     def plan(self, iteration: int, error: Failure | None = None) -> str:
         """The architect's technical plan, without code. `error` is what the last pipeline failed with."""
@@ -103,21 +105,28 @@ class Team:
         number = self._calls
         self._calls += 1
         file = f"calls/{number:03d}-{iteration:03d}-{role}.md"
+        order = self._orders.get((role, iteration), 0)
+        self._orders[role, iteration] = order + 1
+        question = Question(role, iteration, order, prompt, as_json)
+        most = self._source.most(question)
+        self._budget.before_call(str(question), most.tokens, most.usd, trains=role != "summarizer")
 
         def ask() -> dict[str, Any]:
             self._phase(iteration, role, "")
-            reply = self._client.ask(prompt, as_json)
+            answer = self._source.ask(question)
+            reply = answer.reply
             return {
                 "role": role,
                 "iteration": iteration,
                 "attempt": attempt,
-                "model": self._client.config.model,
-                "request": hashlib.sha256(f"{prompt.system}\0{prompt.user}".encode()).hexdigest(),
+                "model": answer.model,
+                "request": question.request,
                 "reply": reply.text,
                 "finish_reason": reply.finish_reason,
                 "tokens": reply.tokens,
                 "usd": reply.usd,
                 "call_seconds": reply.seconds,
+                "replay": answer.replay,
                 "file": file,
             }
 
@@ -128,6 +137,8 @@ class Team:
     def _write(self, file: str, record: Mapping[str, Any], prompt: Prompt) -> None:
         """The call as a file for people; the journal stays the truth."""
         cost = "price unknown" if record["usd"] is None else f"{record['usd']:.4f} USD"
+        if record["replay"]:
+            cost += f" (replayed, found by its {record['replay']}; tokens as recorded)"
         used = ", ".join(f"{count} {kind}" for kind, count in record["tokens"].items())
         header = (
             f"role: {record['role']}\niteration: {record['iteration']}\nattempt: {record['attempt']}\n"

@@ -18,6 +18,7 @@ from improve.acceptance import Judgement, judge
 from improve.agents import views
 from improve.agents.parsing import Proposal
 from improve.agents.team import NoUsableReply, Team
+from improve.budget import Budget
 from improve.config import Config
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason, Verdict
@@ -45,9 +46,16 @@ class Workshop:
     """One run's state. `steps` is the history that the analyst reads; all its numbers come from the journal."""
 
     def __init__(
-        self, config: Config, dataset: Dataset, team: Team, executor: LocalExecutor, journal: Journal, folder: Path
+        self,
+        config: Config,
+        dataset: Dataset,
+        team: Team,
+        executor: LocalExecutor,
+        journal: Journal,
+        folder: Path,
+        budget: Budget | None = None,
     ) -> None:
-        self.config, self.dataset, self.team = config, dataset, team
+        self.config, self.dataset, self.team, self.budget = config, dataset, team, budget
         self.executor, self.journal, self.folder = executor, journal, folder
         self.labels = dataset.labels("selection")
         self.incumbent: Incumbent | None = None
@@ -182,6 +190,9 @@ class Workshop:
         )
 
     def _fit(self, iteration: int, pipeline: Pipeline) -> Fit:
+        if self.budget:
+            self.budget.before_training(f"the training of iteration {iteration}")
+
         def train() -> dict[str, Any]:
             fit = self.executor.fit(iteration, pipeline, self._upcoming(iteration))
             last = fit.rows[-1] if fit.rows else {}
