@@ -59,6 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     cassette.add_argument("--note", default="", help="anything that its readers should know")
     cassette.set_defaults(work=_cassette)
 
+    prompts = commands.add_parser("prompts", help="show what a role is told, without asking anybody")
+    prompts.add_argument("action", choices=("show",))
+    prompts.add_argument(
+        "role", help="architect, data_engineer, model_engineer, training_engineer, analyst, summarizer"
+    )
+    prompts.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="as for a run: dataset=digits prompts=minimal"
+    )
+    prompts.set_defaults(work=_prompts)
+
     doctor = commands.add_parser("doctor", help="what works on this machine, and how to get the rest")
     doctor.set_defaults(work=_doctor)
     return parser
@@ -89,6 +99,13 @@ def _cassette(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.out} cannot be written: {error.strerror}.", "choose another -o FILE") from None
     print(f"{arguments.out}: {len(made.calls)} replies of {made.model}")
     print(f"replay them with llm=replay llm.cassette={arguments.out}, and the settings of {arguments.run}")
+    return 0
+
+
+def _prompts(arguments: argparse.Namespace) -> int:
+    from improve.previewing import show
+
+    print(show(arguments.role, arguments.overrides))
     return 0
 
 

@@ -29,7 +29,7 @@ from improve.journal import JOURNAL, LOCK, Journal
 from improve.llm.replay import Replay
 from improve.llm.source import LiveModel, Source
 from improve.pipeline.export import export
-from improve.pipeline.weights import pretrained
+from improve.pipeline.weights import usable_weights
 from improve.prompts import PromptSet
 from improve.provenance import check_resume, run_record
 from improve.report import write_run_page
@@ -84,16 +84,16 @@ def _carry_out(
 ) -> None:
     sandbox = choose(config.sandbox.mode)
     dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note)
-    extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
-    weights = pretrained(cache_folder(config.cache_dir), extra)
+    weights = usable_weights(config.executor, cache_folder(config.cache_dir))
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
     journal.listeners.append(display.record)
     try:
         record = run_record(config, prompts, source, dataset, sandbox, folder.name)
         check_resume(journal, record, folder)
         journal.once("run", "run", lambda: record)
+        fixed = {"card": dataset.card(), "context": shown_context(executor, dataset)}
         budget = Budget(config.budget, journal, _training(config, dataset), began)
-        team = Team(source, prompts, journal, folder, fixed_variables(executor, dataset), display.phase, budget)
+        team = Team(source, prompts, journal, folder, fixed, display.phase, budget)
         workshop = Workshop(config, dataset, team, executor, journal, folder, budget)
         if not finished and not journal.resumed:
             executor.expect(("fit", 0))
@@ -138,11 +138,6 @@ def source_of(config: Config) -> Source:
     return LiveModel(config.llm, config.seed)
 
 
-def fixed_variables(executor: LocalExecutor, dataset: Dataset) -> dict[str, str]:
-    """What every prompt of a run is given."""
-    return {"card": dataset.card(), "context": _shown_context(executor, dataset)}
-
-
 def _training(config: Config, dataset: Dataset) -> Training:
     """What the budget must know of trainings."""
     counts = dataset.counts
@@ -159,7 +154,7 @@ def _refine(refine: Callable[[Workshop], None], workshop: Workshop) -> dict[str,
     return {"reason": "all iterations done", "budget": ""}
 
 
-def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
+def shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
     """The context block of every prompt: what an engineer can use, less what only the template reads."""
     context = executor.context()
     counts = context["images_per_class"]
