@@ -71,7 +71,7 @@ def check_prices(limits: BudgetConfig, unpriced: Sequence[str]) -> None:
     if limits.usd is not None and unpriced:
         raise ConfigError(
             f"budget.usd={limits.usd} cannot be kept: the price of {', '.join(unpriced)} is not known.",
-            "use budget.tokens=…, or give the price",
+            "use budget.tokens=…, or give the price: llm.usd_per_million_input=… llm.usd_per_million_output=…",
         )
 
 
@@ -93,6 +93,7 @@ class Budget:
         self._began = began - journal.past_seconds
         self._tokens, self._usd, self._gpu_seconds = 0, 0.0, 0.0
         self._longest: dict[str, float] = {}  # by kind of step, seconds
+        self._asked = Need("")  # the last call
         self._scored = False
         journal.listeners.append(self.record)
 
@@ -100,8 +101,10 @@ class Budget:
         """A listener of the journal: it is told of the steps of earlier sessions, too."""
         data = record.data
         if record.kind == "llm" and not data.get("replay"):
-            self._tokens += data["tokens"].get("input", 0) + data["tokens"].get("output", 0)
-            self._usd += data["usd"] or 0.0
+            tokens = data["tokens"].get("input", 0) + data["tokens"].get("output", 0)
+            # A server that counts no tokens leaves the cost unknown: then the worst case was used.
+            self._tokens += tokens or self._asked.tokens
+            self._usd += self._asked.usd if data["usd"] is None else data["usd"]
         elif record.kind == "verdict":
             self._scored = data["incumbent"] is not None
         self._longest[record.kind] = max(self._longest.get(record.kind, 0.0), record.seconds)
@@ -114,7 +117,8 @@ class Budget:
         `trains`: its reply is of use only if it is trained, so the training must fit as well. Raises `BudgetUsed`
         where the run can end with its best pipeline, `BudgetError` where it has none yet.
         """
-        self._allow(Need(what, tokens, usd or 0.0, self._longest.get("llm", 0.0), trains))
+        self._asked = Need(what, tokens, usd or 0.0, self._longest.get("llm", 0.0), trains)
+        self._allow(self._asked)
 
     def before_training(self, what: str) -> None:
         """Before a training starts. Raises as `before_call` does."""

@@ -26,6 +26,10 @@ class LLMConfig:
     temperature: float | None = None  # None: the provider's default (reasoning models accept no other)
     max_output_tokens: int = 8192  # limit of one reply
     cassette: str | None = None  # llm=replay: folder of the run, or the file, whose replies are given again
+    # US dollars for a million tokens; None: as litellm's list has it, else unknown (said so, never counted as 0).
+    usd_per_million_input: float | None = None
+    usd_per_million_cached_input: float | None = None  # None: as fresh input
+    usd_per_million_output: float | None = None  # reasoning tokens are paid as output
     timeout_seconds: float = 600.0  # of one call
     retry_seconds: float = 900.0  # total time that one call may spend on retries
 

@@ -27,7 +27,7 @@ from improve.execution.local import LocalExecutor, hard_limit
 from improve.history import History
 from improve.journal import JOURNAL, LOCK, Journal
 from improve.llm.replay import Replay
-from improve.llm.source import LiveModel, Source
+from improve.llm.source import LiveModels, Source
 from improve.pipeline.export import export
 from improve.pipeline.weights import usable_weights
 from improve.prompts import PromptSet
@@ -111,10 +111,15 @@ def _carry_out(
         )
 
 
+def folder_of(config: Config) -> Path:
+    """Where a run goes."""
+    folder = Path(config.run_dir) if config.run_dir else Path(config.outputs) / run_name(config)
+    return folder.expanduser().absolute()
+
+
 def run_folder(config: Config) -> Path:
     """The run's folder, made if it is missing. Raises `ConfigError` if it cannot be written."""
-    folder = Path(config.run_dir) if config.run_dir else Path(config.outputs) / run_name(config)
-    folder = folder.expanduser().absolute()
+    folder = folder_of(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
@@ -135,7 +140,7 @@ def source_of(config: Config) -> Source:
     """Whom the roles ask. Raises `LLMError` if a cassette cannot be read."""
     if config.llm.cassette:
         return Replay(config.llm.cassette)
-    return LiveModel(config.llm, config.seed)
+    return LiveModels(config.llm, config.seed)
 
 
 def _training(config: Config, dataset: Dataset) -> Training:

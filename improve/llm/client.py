@@ -15,6 +15,7 @@ import tenacity
 
 from improve.config import LLMConfig
 from improve.errors import LLMError
+from improve.llm.price import price_of
 from improve.prompts import Prompt
 
 OFFLINE_PROVIDER = "offline"
@@ -141,15 +142,8 @@ class Client:
     def _usd(self, litellm: Any, tokens: dict[str, int]) -> float | None:
         if self.offline:
             return 0.0
-        model = self.config.model
-        if model not in litellm.model_cost and model.split("/", 1)[-1] not in litellm.model_cost:
-            return None
-        parts: Any = litellm.cost_per_token(
-            model=model, prompt_tokens=tokens["input"], completion_tokens=tokens["output"]
-        )
-        total = float(sum(part or 0.0 for part in parts))
-        # litellm answers 0 for names whose price it lacks: unknown, not free.
-        return total if total > 0 else None
+        price = price_of(self.config, litellm.model_cost, tokens["input"])
+        return price.usd(tokens) if price else None
 
 
 def _detail(usage: Any, group: str, name: str) -> int:

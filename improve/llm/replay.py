@@ -9,7 +9,8 @@ from typing import Any
 from improve.errors import LLMError
 from improve.llm import cassette
 from improve.llm.client import Reply
-from improve.llm.source import Answer, Most, Question
+from improve.llm.source import Answer, Question
+from improve.llm.worst_case import NOTHING, Most
 
 
 class Replay:
@@ -48,7 +49,7 @@ class Replay:
         return {"model": self._cassette.model, "sha256": digest}
 
     def most(self, question: Question) -> Most:
-        return Most(0, 0.0)
+        return NOTHING
 
     def ask(self, question: Question) -> Answer:
         """The fitting reply; its tokens are those recorded, its cost is 0 USD. Raises `LLMError` if there is none."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from improve.config import LLMConfig
 from improve.domain import Role
 from improve.llm.client import Client, Reply
-from improve.llm.prices import Price, most_input_tokens, price_of
+from improve.llm.worst_case import NOTHING, Most, known_price, most
 from improve.prompts import Prompt
 
 
@@ -42,14 +43,6 @@ class Answer:
     replay: str = ""
 
 
-@dataclass(frozen=True)
-class Most:
-    """What a call may cost at most. `usd` is None where the model's price is not known."""
-
-    tokens: int
-    usd: float | None
-
-
 class Source(Protocol):
     """Answers questions. `author` says for people who wrote what it answers."""
 
@@ -73,41 +66,43 @@ class Source(Protocol):
         """The models whose price is not known."""
 
 
-class LiveModel:
-    """The configured model, asked now."""
+class LiveModels:
+    """The configured models, asked now: the run's, and those that single roles have instead of it."""
 
-    def __init__(self, config: LLMConfig, seed: int) -> None:
-        self._config, self._client = config, Client(config, seed)
-        self._price = price_of(config)
+    def __init__(self, config: LLMConfig, seed: int, roles: Mapping[Role, LLMConfig] | None = None) -> None:
+        self._default = Client(config, seed)
+        self._own = {role: Client(own, seed) for role, own in (roles or {}).items()}
 
     @property
     def author(self) -> str:
-        return "a rule-based expert" if self._client.offline else f"the language model {self._config.model}"
+        names = sorted({c.config.model for c in self._clients() if not c.offline})
+        return f"the language model {' and '.join(names)}" if names else "a rule-based expert"
 
     def check(self, iterations: int) -> None:
-        self._client.check_key()
+        for client in self._clients():
+            client.check_key()
 
     def notes(self, settings: dict[str, Any]) -> list[str]:
-        name = self._config.name
-        return [f"llm={name} is a rule-based expert, no language model."] if self._client.offline else []
+        names = sorted({client.config.name for client in self._clients() if client.offline})
+        return [f"llm={name} is a rule-based expert, no language model." for name in names]
 
     def identity(self) -> dict[str, str]:
         return {}
 
     def most(self, question: Question) -> Most:
-        if self._client.offline:
-            return Most(0, 0.0)
-        return most(question.prompt, self._config.max_output_tokens, self._price)
+        client = self._of(question.role)
+        return NOTHING if client.offline else most(client.config, question.prompt)
 
     def ask(self, question: Question) -> Answer:
-        return Answer(self._client.ask(question.prompt, question.as_json), self._config.model)
+        client = self._of(question.role)
+        return Answer(client.ask(question.prompt, question.as_json), client.config.model)
 
     def unpriced(self) -> tuple[str, ...]:
-        return () if self._price else (self._config.model,)
+        unknown = {c.config.model for c in self._clients() if not c.offline and known_price(c.config) is None}
+        return tuple(sorted(unknown))
 
+    def _of(self, role: Role) -> Client:
+        return self._own.get(role, self._default)
 
-def most(prompt: Prompt, max_output_tokens: int, price: Price | None) -> Most:
-    """The worst case of a call: a token for each byte of its prompt, and a reply that reaches its limit."""
-    tokens = most_input_tokens(prompt)
-    usd = price.of(tokens, max_output_tokens) if price else None
-    return Most(tokens + max_output_tokens, usd)
+    def _clients(self) -> list[Client]:
+        return [self._default, *self._own.values()]
