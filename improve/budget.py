@@ -91,7 +91,7 @@ class Budget:
     ) -> None:
         self._limits, self._journal, self._training, self._now = limits, journal, training, now
         self._began = began - journal.past_seconds
-        self._tokens, self._usd, self._gpu_seconds = 0, 0.0, 0.0
+        self._tokens, self._usd, self.gpu_seconds = 0, 0.0, 0.0
         self._longest: dict[str, float] = {}  # by kind of step, seconds
         self._asked = Need("")  # the last call
         self._scored = False
@@ -109,7 +109,7 @@ class Budget:
             self._scored = data["incumbent"] is not None
         self._longest[record.kind] = max(self._longest.get(record.kind, 0.0), record.seconds)
         if record.kind in ON_GPU:
-            self._gpu_seconds += record.seconds * self._training.gpus
+            self.gpu_seconds += record.seconds * self._training.gpus
 
     def before_call(self, what: str, tokens: int, usd: float | None, trains: bool) -> None:
         """Before a call that may take so many tokens and so much money (None: nobody knows, and no limit is set).
@@ -156,7 +156,7 @@ class Budget:
             ("budget.usd", limits.usd, self._usd, need.usd, 4),
             ("budget.tokens", limits.tokens, self._tokens, need.tokens, 0),
             ("budget.minutes", limits.minutes, self.seconds / 60, minutes, 1),
-            ("budget.gpu_minutes", limits.gpu_minutes, self._gpu_seconds / 60, gpu_minutes, 1),
+            ("budget.gpu_minutes", limits.gpu_minutes, self.gpu_seconds / 60, gpu_minutes, 1),
         ):
             if limit is not None and used + more > limit:
                 unit = key.split(".")[1].replace("usd", "USD").replace("_", " ").replace("gpu", "GPU")
