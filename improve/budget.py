@@ -92,7 +92,7 @@ class Budget:
         self._limits, self._journal, self._training, self._now = limits, journal, training, now
         self._began = began - journal.past_seconds
         self._tokens, self._usd, self.gpu_seconds = 0, 0.0, 0.0
-        self._longest: dict[str, float] = {}  # by kind of step, seconds
+        self._longest: dict[str, float] = {}  # seconds by kind of step, of those that went well
         self._asked = Need("")  # the last call
         self._scored = False
         journal.listeners.append(self.record)
@@ -107,7 +107,8 @@ class Budget:
             self._usd += self._asked.usd if data["usd"] is None else data["usd"]
         elif record.kind == "verdict":
             self._scored = data["incumbent"] is not None
-        self._longest[record.kind] = max(self._longest.get(record.kind, 0.0), record.seconds)
+        if not data.get("failure"):  # what failed may have ended early: it tells no time
+            self._longest[record.kind] = max(self._longest.get(record.kind, 0.0), record.seconds)
         if record.kind in ON_GPU:
             self.gpu_seconds += record.seconds * self._training.gpus
 

@@ -21,7 +21,7 @@ from improve.config import Config, run_name
 from improve.costs import by_iteration, by_role
 from improve.datasets import Dataset, check_source, prepare
 from improve.display import Display, make_display, print_end_card
-from improve.errors import ConfigError, Interrupted, RunFailed
+from improve.errors import BudgetError, ConfigError, Interrupted, RunFailed
 from improve.execution import machine
 from improve.execution.local import LocalExecutor, hard_limit
 from improve.history import History
@@ -56,6 +56,9 @@ def run(config: Config) -> Path:
         display = make_display("none" if finished else config.display.mode)
         with _stopped_by_signals(), _closing(display):
             _carry_out(config, refine, prompts, source, folder, journal, display, finished, began)
+    except BudgetError:
+        _page(folder)
+        raise
     except Interrupted:
         _page(folder)
         print(f"\nstopped; what is done is kept. Resume with:\n  {resume_command(folder)}", file=sys.stderr)

@@ -137,7 +137,7 @@ def test_a_replay_costs_nothing_and_says_what_differs(tape: str) -> None:
     assert answer.reply.tokens["input"] == 1
     assert replay.most(question).usd == 0
     notes = replay.notes({"seed": 3, "dataset": {"name": "digits"}})
-    assert notes[0].startswith("llm=replay gives the recorded replies of a/model again")
+    assert notes[0].startswith("llm=replay gives the recorded replies of the model a/model, again")
     assert "seed=0" in notes[1]
     assert "dataset.name" not in notes[1]
     assert len(replay.notes({"seed": 0, "dataset": {"name": "digits"}})) == 1

@@ -113,6 +113,8 @@ class Team:
         raise NoUsableReply(role, problem)
 
     def _call(self, role: Role, iteration: int, attempt: int, prompt: Prompt, as_json: bool) -> dict[str, Any]:
+        """One call, recorded. A reply on record is never asked for again; a process that is killed while it waits for
+        one loses that reply alone, and it is asked for (and paid, uncounted) once more."""
         number = self._calls
         self._calls += 1
         file = f"calls/{number:03d}-{iteration:03d}-{role}.md"

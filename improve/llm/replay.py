@@ -22,7 +22,12 @@ class Replay:
 
     @property
     def author(self) -> str:
-        return f"the language model {self._cassette.model} (its recorded replies)"
+        return f"{self._who} (its recorded replies)"
+
+    @property
+    def _who(self) -> str:
+        model = self._cassette.model
+        return "the rule-based expert, no language model" if model.startswith("offline/") else f"the model {model}"
 
     def check(self, iterations: int) -> None:
         """Refuse a run that is longer than what was recorded. Raises `LLMError`."""
@@ -36,7 +41,7 @@ class Replay:
     def notes(self, settings: dict[str, Any]) -> list[str]:
         """What people should know: where the replies come from, and with which other settings they were recorded."""
         recorded = self._cassette.recorded
-        said = [f"llm=replay gives the recorded replies of {self._cassette.model} again: no model was asked."]
+        said = [f"llm=replay gives the recorded replies of {self._who}, again: nobody was asked."]
         now = cassette.settings_of(settings)
         others = [f"{key}={value}" for key, value in recorded.settings.items() if now.get(key) != value]
         if others:
