@@ -102,9 +102,10 @@ class Budget:
         data = record.data
         if record.kind == "llm" and not data.get("replay"):
             tokens = data["tokens"].get("input", 0) + data["tokens"].get("output", 0)
-            # A server that counts no tokens leaves the cost unknown: then the worst case was used.
+            # A server that counts no tokens leaves the cost unknown, whatever is said of it: then it is the worst case.
+            known = tokens and data["usd"] is not None
             self._tokens += tokens or self._asked.tokens
-            self._usd += self._asked.usd if data["usd"] is None else data["usd"]
+            self._usd += data["usd"] if known else self._asked.usd
         elif record.kind == "verdict":
             self._scored = data["incumbent"] is not None
         if not data.get("failure"):  # what failed may have ended early: it tells no time

@@ -143,7 +143,8 @@ class Client:
         if self.offline:
             return 0.0
         price = price_of(self.config, litellm.model_cost, tokens["input"])
-        return price.usd(tokens) if price else None
+        # No call is without tokens: a server that counts none leaves the cost unknown.
+        return price.usd(tokens) if price and tokens["input"] + tokens["output"] else None
 
 
 def _detail(usage: Any, group: str, name: str) -> int:
