@@ -12,19 +12,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from improve.config_llm import LLMConfig, check_llm
 from improve.errors import ConfigError
-
-
-@dataclass
-class LLMConfig:
-    name: str = "???"  # how run folders and tables call it
-    model: str = "???"  # litellm's name, "provider/model"
-    api_base: str | None = None  # URL of an OpenAI-compatible server
-    api_key_env: str | None = None  # NAME of the environment variable that holds the key; never the key itself
-    temperature: float | None = None  # None: the provider's default (reasoning models accept no other)
-    max_output_tokens: int = 8192  # limit of one reply
-    timeout_seconds: float = 600.0  # of one call
-    retry_seconds: float = 900.0  # total time that one call may spend on retries
 
 
 @dataclass
@@ -110,6 +99,8 @@ class Config:
     outputs: str = "outputs"  # folder of all runs
     run_dir: str | None = None  # this run's folder; None: a stable name below `outputs`
     cache_dir: str | None = None  # prepared images; None: $IMPROVE_CACHE, else ~/.cache/improve
+    # What `llm.roles` names, with all its settings: put here when the configuration is composed, not by people.
+    role_llms: dict[str, LLMConfig] = field(default_factory=dict, metadata={"omegaconf_ignore": True})
 
 
 # Keys that change where things go or how they look, but not what a run computes.
@@ -156,6 +147,8 @@ def check(config: Config) -> None:
         if not 0 < share < 1:
             raise ConfigError(f"{key}={share} is not between 0 and 1.", f"use for instance {key}=0.2")
     _check_dataset(config.dataset)
+    for llm in (config.llm, *config.role_llms.values()):
+        check_llm(llm)
 
 
 def _check_dataset(dataset: DatasetConfig) -> None:
