@@ -16,7 +16,7 @@ from improve.datasets import Dataset
 from improve.errors import ResumeError
 from improve.execution import machine
 from improve.journal import Journal
-from improve.llm.client import Client
+from improve.llm.clients import Clients
 from improve.prompts import PromptSet
 from improve.sandbox import Sandbox
 
@@ -26,10 +26,10 @@ DECISIVE = ("config", "prompts", "dataset", "code", "tier")
 
 
 def run_record(
-    config: Config, prompts: PromptSet, client: Client, dataset: Dataset, sandbox: Sandbox, name: str
+    config: Config, prompts: PromptSet, clients: Clients, dataset: Dataset, sandbox: Sandbox, name: str
 ) -> dict[str, Any]:
     """The `run` record (see `improve.records.RunRecord`)."""
-    notes = [f"llm={config.llm.name} is a rule-based expert, no language model."] if client.offline else []
+    notes = [f"llm={config.llm.name} is a rule-based expert, no language model."] if clients.offline else []
     if config.acceptance.rule == "paper":
         notes.append("acceptance=paper takes any increase in accuracy: small gains may be luck.")
     if not sandbox.tier.verified:

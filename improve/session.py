@@ -18,12 +18,12 @@ from improve.cache import cache_folder
 from improve.config import Config, run_name
 from improve.datasets import Dataset, check_source, prepare
 from improve.display import Display, make_display, print_end_card
-from improve.errors import ConfigError, Interrupted, RunFailed
+from improve.errors import ConfigError, Interrupted, LLMError, RunFailed
 from improve.execution import machine
 from improve.execution.local import LocalExecutor
 from improve.history import History
-from improve.journal import JOURNAL, LOCK, Journal
-from improve.llm.client import Client
+from improve.journal import JOURNAL, LOCK, Journal, read
+from improve.llm.clients import Clients
 from improve.pipeline.export import export
 from improve.pipeline.weights import pretrained
 from improve.prompts import PromptSet
@@ -40,19 +40,24 @@ def run(config: Config) -> Path:
     # Refuse what is wrong before anything is spent: these checks take milliseconds.
     refine = strategy(config.strategy.name)
     prompts = PromptSet(config.prompts.name, config.prompts.path)
-    client = Client(config.llm, config.seed)
-    client.check_key()
-    check_source(config.dataset)
-    folder = run_folder(config)
+    clients = Clients(config)
+    folder = _folder(config)
+    finished = _is_finished(folder)
+    if not finished:
+        clients.check()
+        check_source(config.dataset)
+    _make(folder)
     journal = Journal(folder)
     try:
-        finished = (folder / JOURNAL).stat().st_size > 0 and History.read(folder).finished is not None
         display = make_display("none" if finished else config.display.mode)
         with _stopped_by_signals(), _closing(display):
-            _carry_out(config, refine, prompts, client, folder, journal, display, finished)
+            _carry_out(config, refine, prompts, clients, folder, journal, display, finished)
     except Interrupted:
         _page(folder)
         print(f"\nstopped; what is done is kept. Resume with:\n  {resume_command(folder)}", file=sys.stderr)
+        raise
+    except LLMError:
+        _page(folder)
         raise
     finally:
         journal.close()
@@ -67,7 +72,7 @@ def _carry_out(
     config: Config,
     refine: Any,
     prompts: PromptSet,
-    client: Client,
+    clients: Clients,
     folder: Path,
     journal: Journal,
     display: Display,
@@ -80,32 +85,41 @@ def _carry_out(
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
     journal.listeners.append(display.record)
     try:
-        record = run_record(config, prompts, client, dataset, sandbox, folder.name)
+        record = run_record(config, prompts, clients, dataset, sandbox, folder.name)
         check_resume(journal, record, folder)
         journal.once("run", "run", lambda: record)
         fixed = {"card": dataset.card(), "context": _shown_context(executor, dataset)}
-        team = Team(client, prompts, journal, folder, fixed, display.phase)
+        team = Team(clients, prompts, journal, folder, fixed, display.phase)
         workshop = Workshop(config, dataset, team, executor, journal, folder)
         if not finished and not journal.resumed:
             executor.expect(("fit", 0))
         refine(workshop)
         score_test(workshop)
-        _export(workshop, executor, dataset, folder, client)
+        _export(workshop, executor, dataset, folder, clients)
         journal.once("finished", "finished", lambda: _totals(workshop, folder))
     finally:
         executor.close()
     _page(folder)
     if workshop.incumbent is None:
+        why = f"; {workshop.stopped}" if workshop.stopped else "."
         raise RunFailed(
-            f"none of {1 + config.strategy.iterations} pipelines could be scored.",
+            f"none of {len(workshop.steps)} pipelines could be scored{why}",
             f"see what failed in {folder / 'run.html'}; a stronger model or a longer executor.fit_seconds may help",
         )
 
 
-def run_folder(config: Config) -> Path:
-    """The run's folder, made if it is missing. Raises `ConfigError` if it cannot be written."""
+def _folder(config: Config) -> Path:
     folder = Path(config.run_dir) if config.run_dir else Path(config.outputs) / run_name(config)
-    folder = folder.expanduser().absolute()
+    return folder.expanduser().absolute()
+
+
+def _is_finished(folder: Path) -> bool:
+    path = folder / JOURNAL
+    return path.is_file() and any(record.kind == "finished" for record in read(path)[0])
+
+
+def _make(folder: Path) -> None:
+    """Make the run's folder if it is missing. Raises `ConfigError` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
@@ -113,7 +127,6 @@ def run_folder(config: Config) -> Path:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}.", "choose outputs=DIR or run_dir=DIR") from None
     if not writable:
         raise ConfigError(f"{folder} cannot be written.", "choose outputs=DIR or run_dir=DIR")
-    return folder
 
 
 def resume_command(folder: Path) -> str:
@@ -142,11 +155,11 @@ def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
     )
 
 
-def _export(workshop: Workshop, executor: LocalExecutor, dataset: Dataset, folder: Path, client: Client) -> None:
+def _export(workshop: Workshop, executor: LocalExecutor, dataset: Dataset, folder: Path, clients: Clients) -> None:
     best = workshop.incumbent
     if best is None:
         return
-    author = "a rule-based expert" if client.offline else f"the language model {client.config.model}"
+    author = "a rule-based expert" if clients.offline else f"the language model {clients.models}"
     export(
         folder / "best",
         best.pipeline,
@@ -162,7 +175,7 @@ def _totals(workshop: Workshop, folder: Path) -> dict[str, Any]:
     history = History.read(folder)
     best = workshop.incumbent.iteration if workshop.incumbent else None
     return {
-        "reason": "all iterations done",
+        "reason": workshop.stopped or "all iterations done",
         "best": best,
         "tokens": history.tokens,
         "usd": history.usd,
