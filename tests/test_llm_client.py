@@ -70,6 +70,14 @@ def test_a_small_context_leaves_room_for_the_prompt() -> None:
     assert 4000 < body["max_tokens"] < 4190
 
 
+def test_the_same_prompt_again_is_another_sample() -> None:
+    with played("x") as server:
+        one = Client(composed(["llm=local", f"llm.api_base={server.base}"]).llm, seed=3)
+        for prompt in (PROMPT, PROMPT, Prompt("other", "prompt")):
+            one.ask(prompt)
+    assert [asked.body["seed"] for asked in server.asked] == [3, 4, 3]
+
+
 @pytest.mark.parametrize("name", ["qwen2.5-coder:7b", "Qwen/Qwen2.5-Coder-7B-Instruct", "openai/gpt-oss"])
 def test_a_server_of_ones_own_may_name_its_model_as_it_likes(name: str) -> None:
     assert sent("local", f"llm.model='{name}'")["model"] == name.removeprefix("openai/")

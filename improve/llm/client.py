@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,7 @@ class Client:
         self.config, self.seed = config, seed
         self.notify: Callable[[str], None] = lambda text: None
         self._structured = config.structured  # how JSON is asked for: simpler after each refusal of the server
+        self._asked: Counter[Prompt] = Counter()
         self._model = ""  # as litellm is told it; known after the first look at the provider
 
     @property
@@ -62,6 +64,7 @@ class Client:
             # What was declined is not paid, if a price is known at all; an endless answer was, and nobody knows what.
             paid = failed.kind is Kind.ENDLESS or not price_of(self.config, litellm.model_cost)
             return replies.declined(ENDS[failed.kind], failed.text, None if paid else 0.0, seconds)
+        self._asked[prompt] += 1
         return replies.read(self.config, response, litellm.model_cost, time.monotonic() - started)
 
     def _answered(self, prompt: Prompt, schema: Mapping[str, Any] | None, started: float) -> Any:
@@ -78,7 +81,9 @@ class Client:
     def _try(self, prompt: Prompt, schema: Mapping[str, Any] | None, seconds: float) -> Any:
         """One try: litellm's response. Raises `CallFailed`."""
         litellm, wire = load()
-        arguments = request.build(self.config, self.model(), prompt, schema, self._structured, self.seed)
+        # The same prompt again is asked because the first answer did not help: another seed, another answer.
+        seed = self.seed + self._asked[prompt]
+        arguments = request.build(self.config, self.model(), prompt, schema, self._structured, seed)
         try:
             return litellm.completion(**arguments, timeout=wire.begin(seconds))
         except (litellm.openai.OpenAIError, ImportError) as error:
