@@ -102,10 +102,9 @@ class Budget:
         data = record.data
         if record.kind == "llm" and not data.get("replay"):
             tokens = data["tokens"].get("input", 0) + data["tokens"].get("output", 0)
-            # A server that counts no tokens leaves the cost unknown, whatever is said of it: then it is the worst case.
-            known = tokens and data["usd"] is not None
-            self._tokens += tokens or self._asked.tokens
-            self._usd += data["usd"] if known else self._asked.usd
+            # A server that counts no tokens leaves the cost unknown: then it may have been the worst case.
+            self._tokens += tokens if tokens or data["usd"] == 0 else self._asked.tokens
+            self._usd += self._asked.usd if data["usd"] is None else data["usd"]
         elif record.kind == "verdict":
             self._scored = data["incumbent"] is not None
         if not data.get("failure"):  # what failed may have ended early: it tells no time

@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     prompts.set_defaults(work=_prompts)
 
     doctor = commands.add_parser("doctor", help="what works on this machine, and how to get the rest")
+    doctor.add_argument("overrides", nargs="*", metavar="llm=NAME", help="also ask this model for one word")
+    doctor.add_argument("--config-dir", type=Path, help="folder with your own options, as of a run")
     doctor.set_defaults(work=_doctor)
     return parser
 
@@ -112,7 +114,7 @@ def _prompts(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from improve.doctor import main as doctor
 
-    return doctor()
+    return doctor(arguments.overrides, arguments.config_dir)
 
 
 if __name__ == "__main__":

@@ -12,26 +12,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from improve.config_llm import LLMConfig, check_llm
 from improve.errors import ConfigError
-
-REPLAY_PROVIDER = "replay"  # of a model whose replies come from a cassette
-
-
-@dataclass
-class LLMConfig:
-    name: str = "???"  # how run folders and tables call it
-    model: str = "???"  # litellm's name, "provider/model"
-    api_base: str | None = None  # URL of an OpenAI-compatible server
-    api_key_env: str | None = None  # NAME of the environment variable that holds the key; never the key itself
-    temperature: float | None = None  # None: the provider's default (reasoning models accept no other)
-    max_output_tokens: int = 8192  # limit of one reply
-    cassette: str | None = None  # llm=replay: folder of the run, or the file, whose replies are given again
-    # US dollars for a million tokens; None: as litellm's list has it, else unknown (said so, never counted as 0).
-    usd_per_million_input: float | None = None
-    usd_per_million_cached_input: float | None = None  # None: as fresh input
-    usd_per_million_output: float | None = None  # reasoning tokens are paid as output
-    timeout_seconds: float = 600.0  # of one call
-    retry_seconds: float = 900.0  # total time that one call may spend on retries
 
 
 @dataclass
@@ -130,6 +112,8 @@ class Config:
     outputs: str = "outputs"  # folder of all runs
     run_dir: str | None = None  # this run's folder; None: a stable name below `outputs`
     cache_dir: str | None = None  # prepared images; None: $IMPROVE_CACHE, else ~/.cache/improve
+    # What `llm.roles` names, with all its settings: put here when the configuration is composed, not by people.
+    role_llms: dict[str, LLMConfig] = field(default_factory=dict, metadata={"omegaconf_ignore": True})
 
 
 # Keys that change where things go, how they look or when a run ends early, but not what its steps compute.
@@ -179,19 +163,10 @@ def check(config: Config) -> None:
     for key, limit in dataclasses.asdict(config.budget).items():
         if limit is not None and limit <= 0:
             raise ConfigError(f"budget.{key}={limit} is not above 0.", f"leave budget.{key} away for no limit")
-    _check_cassette(config.llm)
-
-
-def _check_cassette(llm: LLMConfig) -> None:
-    replays = llm.model.startswith(REPLAY_PROVIDER + "/")
-    if replays and not llm.cassette:
-        raise ConfigError(
-            "llm=replay needs llm.cassette.", "add llm.cassette=RUN, a run's folder or a file of `improve cassette`"
-        )
-    if llm.cassette and not replays:
-        raise ConfigError(
-            f"llm.cassette={llm.cassette} does not go together with llm={llm.name}.", "use llm=replay, or leave it away"
-        )
+    for llm in (config.llm, *config.role_llms.values()):
+        check_llm(llm)
+    if any(llm.cassette for llm in config.role_llms.values()) or (config.llm.cassette and config.role_llms):
+        raise ConfigError("llm.roles does not go together with llm=replay.", "leave out llm.roles: a cassette has all")
 
 
 def _check_dataset(dataset: DatasetConfig) -> None:

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from improve.config import Config
+from improve.config_llm import LLMConfig
 from improve.display.text import count, money, short_count, time_taken
-from improve.estimate import Estimate, Line, asks_a_model, estimate
+from improve.estimate import Estimate, Line, asked_models, estimate
 from improve.llm.worst_case import known_price
 from improve.previewing import Preview, shown
 from improve.session import folder_of
@@ -67,13 +68,13 @@ def print_dry_run(dry: DryRun, console: Console | None = None) -> None:
 
 def print_line(dry: DryRun) -> None:
     """One run of a sweep."""
-    print(f"dry run of {dry.name}: {_sentence(dry.estimate.total, not asks_a_model(dry.config.llm))}")
+    print(f"dry run of {dry.name}: {_sentence(dry.estimate.total, not asked_models(dry.config))}")
 
 
 def print_sum(runs: Sequence[DryRun]) -> None:
     """All runs of a sweep."""
     totals = [run.estimate.total for run in runs]
-    free = not any(asks_a_model(run.config.llm) for run in runs)
+    free = not any(asked_models(run.config) for run in runs)
     print(f"all {count(len(runs), 'run')} together: {_sentence(Line.sum(totals), free)}")
     priced = [total for total in totals if total.high.usd is not None]
     if len(priced) < len(totals):
@@ -88,7 +89,7 @@ def _cells(config: Config, line: Line) -> list[str]:
         _span(f"{low.calls:,}", f"{high.calls:,}"),
         _span(short_count(low.read), short_count(high.read)),
         _span(short_count(low.written), short_count(high.written)),
-        _paid(line, not asks_a_model(config.llm)),
+        _paid(line, not asked_models(config)),
     ]
 
 
@@ -112,16 +113,8 @@ def _span(low: str, high: str) -> str:
 
 def _facts(dry: DryRun) -> list[str]:
     """What the table does not say."""
-    llm, limit = dry.config.llm, dry.config.budget.usd
-    price = known_price(llm)
-    if not asks_a_model(llm):
-        paid = f"llm={llm.name} asks no language model."
-    elif price is None:
-        paid = f"The price of {llm.model} is not known; give llm.usd_per_million_input and llm.usd_per_million_output."
-    else:
-        rate = f"{1e6 * price.input:g} USD for a million tokens read and {1e6 * price.output:g} USD for as many written"
-        paid = f"{llm.model}: {rate}."
-    said = [paid]
+    models, limit = asked_models(dry.config), dry.config.budget.usd
+    said = [_rate(llm) for llm in models] or [f"llm={dry.config.llm.name} asks no language model."]
     most = dry.estimate.total.high.usd
     if limit is not None and most is not None and most > limit:
         said.append(f"budget.usd={limit} may end the run before its last iteration.")
@@ -129,3 +122,11 @@ def _facts(dry: DryRun) -> list[str]:
         f"At most {count(dry.estimate.trainings, 'training')} of up to {time_taken(dry.estimate.fit_seconds)} each."
     )
     return [*said, f"The architect's first prompt: {dry.prompt}"]
+
+
+def _rate(llm: LLMConfig) -> str:
+    price = known_price(llm)
+    if price is None:
+        return f"The price of {llm.model} is not known; give llm.usd_per_million_input and llm.usd_per_million_output."
+    read, written = (f"{1e6 * usd:g} USD" for usd in (price.input, price.output))
+    return f"{llm.model}: {read} for a million tokens read and {written} for as many written."

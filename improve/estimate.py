@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from improve.agents import team, views
-from improve.config import Config, LLMConfig
+from improve.config import Config
+from improve.config_llm import LLMConfig
 from improve.domain import ENGINEER_OF, Role
 from improve.errors import ConfigError, nearest
 from improve.llm.offline.expert import answer
-from improve.llm.worst_case import known_price, most_input_tokens, usual_tokens
+from improve.llm.worst_case import known_price, most_input_tokens, usual_tokens, within_context
 from improve.previewing import Preview
 from improve.strategies.workshop import MAX_DIFF
 
@@ -124,16 +125,26 @@ def _dear(amount: Amount) -> tuple[float, int]:
 
 
 def _amounts(config: Config, preview: Preview, who: Asked, role: Role, low: int, high: int) -> tuple[Amount, Amount]:
-    llm, prompt = config.llm, preview.prompt(role)
+    llm, prompt = llm_of(config, role), preview.prompt(role)
     if not asks_a_model(llm):
         return Amount(low, 0, 0, 0.0), Amount(high, 0, 0, 0.0)
     read = usual_tokens(prompt.system + prompt.user)
     written = usual_tokens(answer(prompt.system, prompt.user))
-    most = most_input_tokens(prompt) + _growth(config, who)
+    most = within_context(llm, most_input_tokens(prompt) + _growth(config, who))
     return (
         Amount(low, low * read, low * written, _usd(llm, low, read, written)),
         Amount(high, high * most, high * llm.max_output_tokens, _usd(llm, high, most, llm.max_output_tokens)),
     )
+
+
+def llm_of(config: Config, role: Role) -> LLMConfig:
+    return config.role_llms.get(role, config.llm)
+
+
+def asked_models(config: Config) -> list[LLMConfig]:
+    """The models that a run asks; none where the rule-based expert or a cassette answers."""
+    models = (llm_of(config, role) for roles in ROLES.values() for role in roles)
+    return list({llm.model: llm for llm in models if asks_a_model(llm)}.values())
 
 
 def asks_a_model(llm: LLMConfig) -> bool:
@@ -148,7 +159,7 @@ def _usd(llm: LLMConfig, calls: int, read: int, written: int) -> float | None:
 
 def _growth(config: Config, who: Asked) -> int:
     """Tokens by which a prompt may outgrow the example: files as long as replies may be, history, errors, diffs."""
-    sources = 3 * config.llm.max_output_tokens
+    sources = sum(llm_of(config, engineer).max_output_tokens for engineer in ENGINEER_OF.values())
     if who == "architect":
         return MAX_DETAIL
     if who == "summarizer":

@@ -47,7 +47,7 @@ class LLMRecord(TypedDict):
     model: str
     request: str  # SHA-256 of the request
     reply: str  # the raw text
-    finish_reason: str
+    finish_reason: str  # "stop"; "length": cut off; "refused", "context": declined, the reply says why; "empty"; …
     tokens: dict[str, int]  # input, cached, reasoning, output
     usd: float | None  # None: the price of this model is not known
     call_seconds: float

@@ -21,11 +21,11 @@ from improve.config import Config, run_name
 from improve.costs import by_iteration, by_role
 from improve.datasets import Dataset, check_source, prepare
 from improve.display import Display, make_display, print_end_card
-from improve.errors import BudgetError, ConfigError, Interrupted, RunFailed
+from improve.errors import BudgetError, ConfigError, Interrupted, LLMError, RunFailed
 from improve.execution import machine
 from improve.execution.local import LocalExecutor, hard_limit
 from improve.history import History
-from improve.journal import JOURNAL, LOCK, Journal
+from improve.journal import JOURNAL, LOCK, Journal, read
 from improve.llm.replay import Replay
 from improve.llm.source import LiveModels, Source
 from improve.pipeline.export import export
@@ -46,22 +46,24 @@ def run(config: Config) -> Path:
     refine = strategy(config.strategy.name)
     prompts = PromptSet(config.prompts.name, config.prompts.path)
     source = source_of(config)
-    source.check(config.strategy.iterations)
     check_prices(config.budget, source.unpriced())
-    check_source(config.dataset)
-    folder = run_folder(config)
+    folder = folder_of(config)
+    finished = _is_finished(folder)
+    if not finished:
+        source.check(config.strategy.iterations)
+        check_source(config.dataset)
+    _make(folder)
     journal = Journal(folder)
     try:
-        finished = (folder / JOURNAL).stat().st_size > 0 and History.read(folder).finished is not None
         display = make_display("none" if finished else config.display.mode)
         with _stopped_by_signals(), _closing(display):
             _carry_out(config, refine, prompts, source, folder, journal, display, finished, began)
-    except BudgetError:
-        _page(folder)
-        raise
     except Interrupted:
         _page(folder)
         print(f"\nstopped; what is done is kept. Resume with:\n  {resume_command(folder)}", file=sys.stderr)
+        raise
+    except (BudgetError, LLMError):
+        _page(folder)
         raise
     finally:
         journal.close()
@@ -108,8 +110,9 @@ def _carry_out(
         executor.close()
     _page(folder)
     if workshop.incumbent is None:
+        why = f"; {workshop.stopped}" if workshop.stopped else "."
         raise RunFailed(
-            f"none of {1 + config.strategy.iterations} pipelines could be scored.",
+            f"none of {len(workshop.steps)} pipelines could be scored{why}",
             f"see what failed in {folder / 'run.html'}; a stronger model or a longer executor.fit_seconds may help",
         )
 
@@ -120,9 +123,13 @@ def folder_of(config: Config) -> Path:
     return folder.expanduser().absolute()
 
 
-def run_folder(config: Config) -> Path:
-    """The run's folder, made if it is missing. Raises `ConfigError` if it cannot be written."""
-    folder = folder_of(config)
+def _is_finished(folder: Path) -> bool:
+    path = folder / JOURNAL
+    return path.is_file() and any(record.kind == "finished" for record in read(path)[0])
+
+
+def _make(folder: Path) -> None:
+    """Make the run's folder if it is missing. Raises `ConfigError` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
@@ -130,7 +137,6 @@ def run_folder(config: Config) -> Path:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}.", "choose outputs=DIR or run_dir=DIR") from None
     if not writable:
         raise ConfigError(f"{folder} cannot be written.", "choose outputs=DIR or run_dir=DIR")
-    return folder
 
 
 def resume_command(folder: Path) -> str:
@@ -143,7 +149,7 @@ def source_of(config: Config) -> Source:
     """Whom the roles ask. Raises `LLMError` if a cassette cannot be read."""
     if config.llm.cassette:
         return Replay(config.llm.cassette)
-    return LiveModels(config.llm, config.seed)
+    return LiveModels(config)
 
 
 def _training(config: Config, dataset: Dataset) -> Training:
@@ -159,7 +165,7 @@ def _refine(refine: Callable[[Workshop], None], workshop: Workshop) -> dict[str,
         refine(workshop)
     except BudgetUsed as stop:
         return {"reason": stop.reason, "budget": stop.key}
-    return {"reason": "all iterations done", "budget": ""}
+    return {"reason": workshop.stopped or "all iterations done", "budget": ""}
 
 
 def shown_context(executor: LocalExecutor, dataset: Dataset) -> str:

@@ -28,27 +28,30 @@ from improve.errors import BudgetError, ConfigError
 from improve.journal import JOURNAL, Journal, read
 from improve.llm.worst_case import most_input_tokens
 from improve.prompts import Prompt
-from tests.support.scripted_llm import ScriptedServer, scripted_llm
+from tests.support.scripted_llm import Answer, Asked, ScriptedServer, completion, scripted_llm, serving
 from tests.support.small_team import MOST_WRITTEN, PRICED, small_team
 
 READ, WRITTEN = PRICED["usd_per_million_input"] / 1e6, PRICED["usd_per_million_output"] / 1e6
 
 
+class Provider:
+    """A server, and what its next replies report: a usage each, or that it counts no tokens."""
+
+    def __init__(self) -> None:
+        self.usages: Iterator[dict[str, Any]] = iter(())
+
+    def script(self, asked: Asked) -> Answer:
+        return completion("It did what was asked.", usage=next(self.usages))
+
+
+NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[ScriptedServer]:
-    with scripted_llm(lambda system, user: "It did what was asked.") as server:
-        yield server
-
-
-def reports(server: ScriptedServer, usages: Iterator[dict[str, Any] | None]) -> None:
-    """Have the server's next replies report these usages; None: it counts no tokens at all."""
-
-    def answer(text: str, model: str) -> dict[str, Any]:
-        response = ScriptedServer.answer(text, model)
-        response["usage"] = next(usages)
-        return response
-
-    server.answer = answer  # type: ignore[method-assign]
+def provider() -> Iterator[tuple[Provider, ScriptedServer]]:
+    made = Provider()
+    with serving(made.script) as server:
+        yield made, server
 
 
 def usage(system_and_user: tuple[str, str], read_share: float, written: int) -> dict[str, Any]:
@@ -69,17 +72,19 @@ def talk(team: Team) -> None:
     counted=st.lists(st.booleans(), min_size=1, max_size=8),
 )
 def test_a_budget_in_usd_is_never_exceeded_whatever_the_server_reports(
-    server: ScriptedServer, shares: list[float], written: list[int], counted: list[bool]
+    provider: tuple[Provider, ScriptedServer], shares: list[float], written: list[int], counted: list[bool]
 ) -> None:
-    def usages() -> Iterator[dict[str, Any] | None]:
+    made, server = provider
+
+    def usages() -> Iterator[dict[str, Any]]:
         for number in itertools.count():
             if counted[number % len(counted)]:
                 share, tokens = shares[number % len(shares)], written[number % len(written)]
                 yield usage(server.requests[-1], share, tokens)
             else:
-                yield None
+                yield NO_TOKENS
 
-    reports(server, usages())
+    made.usages = usages()
     before = len(server.requests)
     with tempfile.TemporaryDirectory() as folder:
         team, journal, _ = small_team(Path(folder), server.base, BudgetConfig(usd=0.05), PRICED)
@@ -101,8 +106,11 @@ def test_a_budget_in_usd_is_never_exceeded_whatever_the_server_reports(
     assert records[-1].data["reason"].startswith("budget.usd=0.05 does not suffice")
 
 
-def test_a_budget_in_tokens_holds_for_a_model_without_a_price(server: ScriptedServer, tmp_path: Path) -> None:
-    reports(server, iter([{"prompt_tokens": 700, "completion_tokens": 150}] * 100))
+def test_a_budget_in_tokens_holds_for_a_model_without_a_price(
+    provider: tuple[Provider, ScriptedServer], tmp_path: Path
+) -> None:
+    made, server = provider
+    made.usages = iter([{"prompt_tokens": 700, "completion_tokens": 150, "total_tokens": 850}] * 100)
     team, journal, _ = small_team(tmp_path, server.base, BudgetConfig(tokens=10_000))
     with pytest.raises(BudgetUsed, match=r"budget\.tokens=10000 does not suffice"):
         talk(team)
@@ -261,7 +269,7 @@ def test_a_budget_belongs_to_the_session_not_to_the_run() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("llm=local", "budget.usd=1"), 2, "the price of openai/local is not known"),
+        (("llm=local", "budget.usd=1"), 2, "the price of local is not known"),
         (("budget.usd=-1",), 2, "budget.usd=-1.0 is not above 0"),
         (("budget.euros=1",), 2, "there is no key 'budget.euros'"),
     ],

@@ -126,13 +126,13 @@ def test_a_cassette_that_is_too_short_is_refused_before_the_run_and_named_in_it(
         replay.check(2)
     assert error.value.fix == "use strategy.iterations=1"
     with pytest.raises(LLMError, match="no reply for the model engineer's call in iteration 1"):
-        replay.ask(Question("model_engineer", 1, 0, Prompt("", "")))
+        replay.ask(Question("model_engineer", 1, 0, Prompt("", "")), print)
 
 
 def test_a_replay_costs_nothing_and_says_what_differs(tape: str) -> None:
     replay = Replay(tape)
     question = Question("analyst", 1, 0, Prompt("a system", "a prompt"))
-    answer = replay.ask(question)
+    answer = replay.ask(question, print)
     assert (answer.reply.text, answer.reply.usd, answer.replay, answer.model) == ("analyst 1 0", 0.0, "step", "a/model")
     assert answer.reply.tokens["input"] == 1
     assert replay.most(question).usd == 0

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,7 @@ from improve.journal import JOURNAL, read
 from improve.llm.worst_case import most_input_tokens
 from improve.prompts import Prompt
 from tests.support import components
-from tests.support.scripted_llm import ScriptedServer, role_of, scripted_llm
+from tests.support.scripted_llm import Answer, Asked, ScriptedServer, completion, role_of, serving
 
 MOST_WRITTEN = 1000
 
@@ -59,16 +58,14 @@ class Runs:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Runs]:
     folder = tmp_path_factory.mktemp("money")
-    with scripted_llm(reply) as server:
 
-        def answer(text: str, model: str) -> dict[str, Any]:
-            """Nine tokens for ten bytes, and a reply that reaches the limit: near the worst case of every call."""
-            response = ScriptedServer.answer(text, model)
-            read_tokens = round(0.9 * most_input_tokens(Prompt(*server.requests[-1])))
-            response["usage"] = {"prompt_tokens": read_tokens, "completion_tokens": MOST_WRITTEN, "total_tokens": 0}
-            return response
+    def script(asked: Asked) -> Answer:
+        """Nine tokens for ten bytes, and a reply that reaches the limit: near the worst case of every call."""
+        tokens = round(0.9 * most_input_tokens(Prompt(*asked.prompt)))
+        usage = {"prompt_tokens": tokens, "completion_tokens": MOST_WRITTEN, "total_tokens": tokens + MOST_WRITTEN}
+        return completion(reply(*asked.prompt), usage=usage)
 
-        server.answer = answer  # type: ignore[method-assign]
+    with serving(script) as server:
         made = Runs(server, folder / "run", cache)
         live = (
             "llm=local",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from improve.config import LLMConfig
+from improve.config_llm import LLMConfig
 
 MILLION = 1_000_000
 DEARER = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
@@ -44,10 +44,17 @@ def price_of(config: LLMConfig, listed: Mapping[str, Any], input_tokens: int = 0
         cached = config.usd_per_million_cached_input
         output = written / MILLION
         return Price(given / MILLION, (given if cached is None else cached) / MILLION, output, output)
-    if config.api_base:
-        return None  # somebody else's server: a model of the same name there has another price
-    entry = listed.get(config.model) or listed.get(config.model.split("/", 1)[-1])
+    entry = _entry(config, listed)
     return _of_entry(entry, input_tokens) if entry else None
+
+
+def _entry(config: LLMConfig, listed: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the list says of the model at its own provider; another server's model of that name has another price."""
+    provider, slash, name = config.model.partition("/")
+    if not slash:
+        return None if config.api_base else listed.get(config.model)
+    entry = listed.get(config.model) or listed.get(name)
+    return entry if entry and entry.get("litellm_provider") == provider else None
 
 
 def _of_entry(entry: Mapping[str, Any], input_tokens: int) -> Price | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from improve.errors import LLMError
 from improve.llm import cassette
-from improve.llm.client import Reply
+from improve.llm.reply import Reply
 from improve.llm.source import Answer, Question
 from improve.llm.worst_case import NOTHING, Most
 
@@ -56,7 +57,7 @@ class Replay:
     def most(self, question: Question) -> Most:
         return NOTHING
 
-    def ask(self, question: Question) -> Answer:
+    def ask(self, question: Question, notify: Callable[[str], None]) -> Answer:
         """The fitting reply; its tokens are those recorded, its cost is 0 USD. Raises `LLMError` if there is none."""
         found = self._cassette.find(question.role, question.iteration, question.order, question.request)
         if found is None:

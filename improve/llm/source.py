@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from improve.config import LLMConfig
+from improve.config import Config
 from improve.domain import Role
-from improve.llm.client import Client, Reply
+from improve.llm.clients import Clients
+from improve.llm.reply import Reply
 from improve.llm.worst_case import NOTHING, Most, known_price, most
 from improve.prompts import Prompt
 
@@ -23,7 +24,7 @@ class Question:
     iteration: int
     order: int
     prompt: Prompt
-    as_json: bool = False
+    as_json: Mapping[str, Any] | None = None  # the JSON schema of the answer
 
     @functools.cached_property
     def request(self) -> str:
@@ -60,7 +61,8 @@ class Source(Protocol):
 
     def most(self, question: Question) -> Most: ...
 
-    def ask(self, question: Question) -> Answer: ...
+    def ask(self, question: Question, notify: Callable[[str], None]) -> Answer:
+        """`notify` is told in words when the call has to wait. Raises `LLMError`."""
 
     def unpriced(self) -> tuple[str, ...]:
         """The models whose price is not known."""
@@ -69,40 +71,32 @@ class Source(Protocol):
 class LiveModels:
     """The configured models, asked now: the run's, and those that single roles have instead of it."""
 
-    def __init__(self, config: LLMConfig, seed: int, roles: Mapping[Role, LLMConfig] | None = None) -> None:
-        self._default = Client(config, seed)
-        self._own = {role: Client(own, seed) for role, own in (roles or {}).items()}
+    def __init__(self, config: Config) -> None:
+        self._clients = Clients(config)
 
     @property
     def author(self) -> str:
-        names = sorted({c.config.model for c in self._clients() if not c.offline})
-        return f"the language model {' and '.join(names)}" if names else "a rule-based expert"
+        return "a rule-based expert" if self._clients.offline else f"the language model {self._clients.models}"
 
     def check(self, iterations: int) -> None:
-        for client in self._clients():
-            client.check_key()
+        self._clients.check()
 
     def notes(self, settings: dict[str, Any]) -> list[str]:
-        names = sorted({client.config.name for client in self._clients() if client.offline})
-        return [f"llm={name} is a rule-based expert, no language model." for name in names]
+        name = self._clients.main.config.name
+        return [f"llm={name} is a rule-based expert, no language model."] if self._clients.offline else []
 
     def identity(self) -> dict[str, str]:
         return {}
 
     def most(self, question: Question) -> Most:
-        client = self._of(question.role)
+        client = self._clients.of(question.role)
         return NOTHING if client.offline else most(client.config, question.prompt)
 
-    def ask(self, question: Question) -> Answer:
-        client = self._of(question.role)
+    def ask(self, question: Question, notify: Callable[[str], None]) -> Answer:
+        client = self._clients.of(question.role)
+        client.notify = notify
         return Answer(client.ask(question.prompt, question.as_json), client.config.model)
 
     def unpriced(self) -> tuple[str, ...]:
-        unknown = {c.config.model for c in self._clients() if not c.offline and known_price(c.config) is None}
-        return tuple(sorted(unknown))
-
-    def _of(self, role: Role) -> Client:
-        return self._own.get(role, self._default)
-
-    def _clients(self) -> list[Client]:
-        return [self._default, *self._own.values()]
+        asked = [client.config for client in self._clients.all if not client.offline]
+        return tuple(dict.fromkeys(config.model for config in asked if known_price(config) is None))

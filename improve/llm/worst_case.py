@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from improve.config import LLMConfig
+from improve.config_llm import LLMConfig
 from improve.llm.price import Price, price_of
 from improve.prompts import Prompt
 
@@ -37,10 +37,15 @@ NOTHING = Most(0, 0.0)
 
 def most(config: LLMConfig, prompt: Prompt) -> Most:
     """The worst case of one answered call: a token for each byte of its prompt, a reply that reaches its limit."""
-    read, written = most_input_tokens(prompt), config.max_output_tokens
+    read, written = within_context(config, most_input_tokens(prompt)), config.max_output_tokens
     price = known_price(config, read)
     usd = read * max(price.input, price.cached) + written * max(price.output, price.reasoning) if price else None
     return Most(read + written, usd)
+
+
+def within_context(config: LLMConfig, tokens: int) -> int:
+    """So many tokens, or as many as the model takes: a longer prompt is declined."""
+    return tokens if config.context_tokens is None else min(tokens, config.context_tokens)
 
 
 def most_input_tokens(prompt: Prompt) -> int:

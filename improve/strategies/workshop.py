@@ -30,6 +30,7 @@ from improve.scoring import Answers, answers, load_predictions, save_predictions
 from improve.strategies.audit import audit
 
 MAX_DIFF = 6000  # characters of a diff that the summarizer is shown
+MAX_REFUSALS = 3  # iterations in a row that the language model declines, after which a run ends
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Workshop:
         self.first: int | None = None  # the iteration of the first pipeline that had a score
         self.steps: list[views.Step] = []
         self.plan = ""
+        self.stopped = ""  # why the loop should end before its time, in words; "" as long as it should not
+        self._refusals = 0  # in a row
         self._last_failure: Failure | None = None
         self._proposed: dict[int, str] = {}
 
@@ -271,6 +274,7 @@ class Workshop:
         failure: Failure | None = None,
     ) -> None:
         """Record the verdict, change the incumbent if it is one, and let the summarizer say a sentence."""
+        self._count_refusals(failure)
         accepted = judgement.verdict is Verdict.ACCEPTED and pipeline is not None and given is not None
         before = self.incumbent
         if accepted and pipeline is not None and given is not None and fit is not None:
@@ -295,6 +299,12 @@ class Workshop:
         text = self._summary(step, before, pipeline, feedback)
         self.journal.once(f"summary-{iteration}", "summary", lambda: {"iteration": iteration, "text": text})
         self.steps.append(dataclasses.replace(step, note=text))
+
+    def _count_refusals(self, failure: Failure | None) -> None:
+        refused = failure is not None and failure.reason is Reason.REFUSED
+        self._refusals = self._refusals + 1 if refused else 0
+        if failure and self._refusals == MAX_REFUSALS:
+            self.stopped = f"the language model declined {MAX_REFUSALS} times in a row; the last time {failure.message}"
 
     def _tidy(self, iteration: int, before: Incumbent | None, accepted: bool) -> None:
         """Keep the weights of the first pipeline and of the incumbent; nobody needs the others."""

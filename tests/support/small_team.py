@@ -11,7 +11,8 @@ from pathlib import Path
 
 from improve.agents.team import Team
 from improve.budget import Budget, Training
-from improve.config import BudgetConfig, LLMConfig
+from improve.config import BudgetConfig, Config
+from improve.config_llm import LLMConfig
 from improve.journal import Journal
 from improve.llm.source import LiveModels
 from improve.prompts import PromptSet
@@ -30,7 +31,7 @@ def small_team(
     journal.once("verdict-0", "verdict", lambda: {"iteration": 0, "incumbent": 0})
     llm = LLMConfig("local", "openai/scripted", base, max_output_tokens=MOST_WRITTEN, **(prices or {}))
     fixed = {"card": "card", "context": "context"}
-    team = Team(LiveModels(llm, 0), PromptSet("improve"), journal, folder, fixed, lambda *_: None, budget)
+    team = Team(LiveModels(Config(llm=llm)), PromptSet("improve"), journal, folder, fixed, lambda *_: None, budget)
     return team, journal, budget
 
 
