@@ -13,7 +13,7 @@ from improve.agents.team import NoUsableReply, Team
 from improve.compose import composed
 from improve.domain import Reason
 from improve.journal import JOURNAL, Journal, read
-from improve.llm.clients import Clients
+from improve.llm.source import LiveModels
 from improve.prompts import PromptSet
 from tests.support import components
 from tests.support.scripted_llm import Answer, ScriptedServer, completion, error, played
@@ -28,7 +28,7 @@ def team(folder: Path, *answers: str | Answer) -> Iterator[tuple[Team, ScriptedS
         config = composed(["llm=local", f"llm.api_base={server.base}", "llm.retry_wait_seconds=0.01"])
         journal = Journal(folder)
         fixed = {"card": "name: x\n", "context": "threads: 1\n"}
-        yield Team(Clients(config), PromptSet("improve"), journal, folder, fixed, lambda *_: None), server
+        yield Team(LiveModels(config), PromptSet("improve"), journal, folder, fixed, lambda *_: None), server
         journal.close()
 
 

@@ -60,7 +60,7 @@ class Team:
         folder: Path,
         fixed: Mapping[str, Any],
         phase: Callable[[int, str, str], None],
-        budget: Budget,
+        budget: Budget | None = None,
     ) -> None:
         self._source, self._prompts, self._journal, self._budget = source, prompts, journal, budget
         self._folder, self._fixed, self._phase = folder, dict(fixed), phase
@@ -160,8 +160,9 @@ class Team:
         order = self._orders.get((role, iteration), 0)
         self._orders[role, iteration] = order + 1
         question = Question(role, iteration, order, prompt, as_json)
-        most = self._source.most(question)
-        self._budget.before_call(str(question), most.tokens, most.usd, trains=role != "summarizer")
+        if self._budget:
+            most = self._source.most(question)
+            self._budget.before_call(str(question), most.tokens, most.usd, trains=role != "summarizer")
 
         def ask() -> dict[str, Any]:
             self._phase(iteration, role, "")
