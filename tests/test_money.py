@@ -86,7 +86,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Runs
         path = os.pathsep.join([str(poison.parent), str(Path(__file__).parent.parent)])
         replay = ("llm=replay", f"llm.cassette={made.folder}", "strategy.iterations=0", f"run_dir={folder / 'replay'}")
         made.improve("replay", *replay, "executor.fit_seconds=25", "budget.usd=0.0001", PYTHONPATH=path)
-        made.improve("too long", *replay, "strategy.iterations=2", PYTHONPATH=path)
         yield made
 
 
@@ -138,7 +137,8 @@ def test_the_finished_record_has_the_costs_of_each_role_and_iteration(runs: Runs
     for parts in (finished["roles"], finished["iterations"]):
         assert sum(part["usd"] for part in parts.values()) == pytest.approx(finished["usd"])
         assert sum(part["tokens"]["input"] for part in parts.values()) == finished["tokens"]["input"]
-    assert list(finished["roles"]) == ["architect", "summarizer", "analyst"]
+    assert set(finished["roles"]) == {"architect", "summarizer", "analyst"}
+    assert set(finished["iterations"]) == {"0", "1"}
     assert finished["unpriced"] == []
 
 
@@ -164,13 +164,6 @@ def test_a_replay_needs_no_server_no_litellm_and_no_money(runs: Runs) -> None:
     assert "1 of 2 replies found by the same prompt, 1 by role and step" in done.stdout
     assert "recorded with strategy.iterations=2, executor.fit_seconds=20" in " ".join(done.stdout.split())
     assert any(r.kind == "finished" for r in read(runs.folder.parent / "replay" / JOURNAL)[0])
-
-
-def test_a_replay_longer_than_its_cassette_is_refused(runs: Runs) -> None:
-    done = runs.done["too long"]
-    assert done.returncode == 4, done.stdout + done.stderr
-    assert "ends with iteration 1" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_a_sweep_ends_with_the_sum_of_its_estimates(tmp_path: Path, cache: Path) -> None:
