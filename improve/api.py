@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from improve.compose import CONF, config_from, override
 from improve.config import check
+from improve.costs import costs
 from improve.display.sentences import warnings
 from improve.domain import Score
 from improve.errors import ConfigError, Interrupted
-from improve.history import PAPER_PROTOCOL, History, Iteration, sum_usd
+from improve.history import PAPER_PROTOCOL, History, Iteration
 from improve.records import TestRecord
 from improve.report import write_run_page
 from improve.session import run
@@ -140,7 +141,7 @@ def _row(iteration: Iteration) -> dict[str, Any]:
         "failure": failure["reason"] if failure else None,
         "fit_seconds": training["fit_seconds"] if training else None,
         "tokens": iteration.tokens,
-        "usd": sum_usd(iteration.calls),
+        "usd": costs(iteration.calls).usd,
         "feedback": iteration.proposal["feedback"] if iteration.proposal else None,
         "summary": iteration.summary,
     }

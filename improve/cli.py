@@ -1,4 +1,4 @@
-"""The console script `improve`: `run`, `predict`, `report`, `theory`, `doctor`."""
+"""The console script `improve`: `run`, `predict`, `report`, `prompts`, `cassette`, `theory`, `doctor`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from improve import __version__
+from improve.errors import ConfigError
 from improve.run import guarded
 from improve.theory.arguments import add_theory
 
@@ -52,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
     report.set_defaults(work=_report)
 
+    cassette = commands.add_parser("cassette", help="the replies of a run as a small file, for llm=replay")
+    cassette.add_argument("run", type=Path, help="folder of the run")
+    cassette.add_argument("-o", "--out", type=Path, required=True, help="the file to write (JSON)")
+    cassette.add_argument("--licence", default="", help="what the replies may be used for, by the model's terms")
+    cassette.add_argument("--note", default="", help="anything that its readers should know")
+    cassette.set_defaults(work=_cassette)
+
     prompts = commands.add_parser("prompts", help="show what a role is told, without asking anybody")
     prompts.add_argument("action", choices=("show",))
     prompts.add_argument(
@@ -64,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     add_theory(commands)
 
     doctor = commands.add_parser("doctor", help="what works on this machine, and how to get the rest")
+    doctor.add_argument("overrides", nargs="*", metavar="llm=NAME", help="also ask this model for one word")
+    doctor.add_argument("--config-dir", type=Path, help="folder with your own options, as of a run")
     doctor.set_defaults(work=_doctor)
     return parser
 
@@ -83,6 +93,19 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _cassette(arguments: argparse.Namespace) -> int:
+    from improve.llm.cassette import of_run
+
+    made = of_run(arguments.run, arguments.licence, arguments.note)
+    try:
+        made.write(arguments.out)
+    except OSError as error:
+        raise ConfigError(f"{arguments.out} cannot be written: {error.strerror}.", "choose another -o FILE") from None
+    print(f"{arguments.out}: {len(made.calls)} replies of {made.model}")
+    print(f"replay them with llm=replay llm.cassette={arguments.out}, and the settings of {arguments.run}")
+    return 0
+
+
 def _prompts(arguments: argparse.Namespace) -> int:
     from improve.previewing import show
 
@@ -93,7 +116,7 @@ def _prompts(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from improve.doctor import main as doctor
 
-    return doctor()
+    return doctor(arguments.overrides, arguments.config_dir)
 
 
 if __name__ == "__main__":

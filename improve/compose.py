@@ -20,24 +20,31 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from improve.config import Config, settle
+from improve.config_llm import LLMConfig, RolesConfig
 from improve.errors import ConfigError, nearest
 
+FREE = ("llm.parameters.",)  # what is under these keys is the user's to name
 PROSE = ("dataset.description",)  # values that are sentences: a comma in one is no list of values
 CONF = Path(__file__).parent / "conf"
 _HYDRA = threading.Lock()
 
 
-def to_config(values: DictConfig) -> Config:
-    """The typed configuration. Raises `ConfigError` for keys that the schema does not know (`+key=` slips past it)."""
+def to_config(values: DictConfig, search: Sequence[str] = ()) -> Config:
+    """The typed configuration. Raises `ConfigError` for keys that the schema does not know (`+key=` slips past it).
+
+    `search` are the overrides that say where else options are found. Hydra must be initialised if roles have models
+    of their own.
+    """
     known = set(_keys(Config))
     for key in _leaves(OmegaConf.to_container(values, resolve=True)):
-        if key not in known:
+        if key not in known and not key.startswith(FREE):
             raise ConfigError(f"there is no key {key!r}.", _near(key))
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, [])) from None
     assert isinstance(config, Config)
+    config.role_llms = _role_llms(config.llm.roles, search)
     return settle(config)
 
 
@@ -48,10 +55,8 @@ def register_schema() -> None:
 
 def config_from(overrides: Sequence[str]) -> Config:
     """The typed configuration of these Hydra overrides, outside of a Hydra program. Raises `ConfigError`."""
-    register_schema()
     try:
-        with _hydra_alone(), initialize_config_dir(str(CONF), version_base="1.3"):
-            return to_config(compose("config", quoted(overrides)))
+        return composed(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, overrides)) from None
 
@@ -87,6 +92,38 @@ def _literal(key: str, value: Any) -> str:
     raise ConfigError(
         f"{key} cannot be {value!r} ({type(value).__name__}).", "give a text, a number, True, False or None"
     )
+
+
+def composed(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
+    """The configuration of `improve run OVERRIDES`, for commands that Hydra does not start.
+
+    `config_dir` is what `--config-dir` is to a run. Raises what Hydra raises, and `ConfigError`.
+    """
+    register_schema()
+    search = [f"hydra.searchpath=['file://{config_dir.expanduser().absolute()}']"] if config_dir else []
+    with _hydra_alone(), initialize_config_dir(str(CONF), version_base="1.3"):
+        return to_config(compose("config", [*search, *quoted(overrides)]), search)
+
+
+def _role_llms(roles: RolesConfig, search: Sequence[str]) -> dict[str, LLMConfig]:
+    """The settings of the options that roles are given, by role: as conf/llm has them, whatever else is given."""
+    wanted = {role: str(option) for role, option in dataclasses.asdict(roles).items() if option is not None}
+    if not wanted:
+        return {}
+    options = (
+        GlobalHydra.instance().config_loader().get_group_options("llm", config_name="config", overrides=list(search))
+    )
+    for role, option in wanted.items():
+        if option not in options:
+            raise ConfigError(f"llm.roles.{role}={option}: there is no llm={option}.", nearest(option, options))
+    return {role: _option(option, search) for role, option in wanted.items()}
+
+
+def _option(name: str, search: Sequence[str]) -> LLMConfig:
+    values = compose("config", [*search, f"llm={name}"]).llm
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(LLMConfig), values))
+    assert isinstance(config, LLMConfig)
+    return dataclasses.replace(config, roles=RolesConfig())
 
 
 def quoted(arguments: Sequence[str]) -> list[str]:
@@ -132,11 +169,16 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     option = re.search(r"(?:Could not find|Could not load) '([\w./-]+)'", text)
     if option and "/" in option[1]:
         group, name = option[1].rsplit("/", 1)
-        options = [file.stem for file in (CONF / group).glob("*.yaml")]
+        # Hydra lists what it found, also in the user's own --config-dir.
+        listed = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
+        options = [line.strip() for line in listed if line.startswith("\t")]
+        options = options or [file.stem for file in (CONF / group).glob("*.yaml")]
         return f"there is no {group}={name}.\n  fix: {nearest(name, options)}"
     key = re.search(r"Could not override '([\w./-]+)'", text) or re.search(r"Key '([\w.]+)' (?:is )?not in", text)
     if key:
         full = next((o.split("=")[0].lstrip("+~") for o in overrides if o.lstrip("+~").startswith(key[1])), key[1])
+        if f"{full}.".startswith(FREE):
+            return f"{full} takes new names only with a plus sign.\n  fix: for instance +llm.parameters.top_p=0.9"
         return f"there is no key {full!r}.\n  fix: {_near(full)}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     full_key = next((line.split(": ", 1)[1] for line in lines if line.startswith("full_key: ")), "")
@@ -168,7 +210,7 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
         kind = _dataclass_of(field)
         if kind is not None:
             yield from _keys(kind, f"{prefix}{field.name}.")
-        else:
+        elif "omegaconf_ignore" not in field.metadata:
             yield f"{prefix}{field.name}"
 
 

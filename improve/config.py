@@ -12,20 +12,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from improve.config_llm import LLMConfig, check_llm
 from improve.domain import Split
 from improve.errors import ConfigError
-
-
-@dataclass
-class LLMConfig:
-    name: str = "???"  # how run folders and tables call it
-    model: str = "???"  # litellm's name, "provider/model"
-    api_base: str | None = None  # URL of an OpenAI-compatible server
-    api_key_env: str | None = None  # NAME of the environment variable that holds the key; never the key itself
-    temperature: float | None = None  # None: the provider's default (reasoning models accept no other)
-    max_output_tokens: int = 8192  # limit of one reply
-    timeout_seconds: float = 600.0  # of one call
-    retry_seconds: float = 900.0  # total time that one call may spend on retries
 
 
 @dataclass
@@ -99,6 +88,16 @@ class DisplayConfig:
 
 
 @dataclass
+class BudgetConfig:
+    """The most that the run may use, with its earlier sessions; None: no limit. Reached, it ends with its best."""
+
+    usd: float | None = None  # for the language model; refused where a model's price is not known
+    tokens: int | None = None  # read and written by it
+    minutes: float | None = None  # wall time
+    gpu_minutes: float | None = None  # wall time of what runs on a GPU, times GPUs
+
+
+@dataclass
 class Config:
     llm: LLMConfig = field(default_factory=LLMConfig)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
@@ -109,17 +108,21 @@ class Config:
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     display: DisplayConfig = field(default_factory=DisplayConfig)
     protocol: str = "honest"  # honest | paper: the test images also select, any increase counts, nothing is repaired
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    dry_run: bool = False  # write the first prompt, estimate calls, tokens and money, and ask nobody
     seed: int = 0  # of the run: initial weights, batches, the model's sampling where it can be seeded
     outputs: str = "outputs"  # folder of all runs
     run_dir: str | None = None  # this run's folder; None: a stable name below `outputs`
     cache_dir: str | None = None  # prepared images; None: $IMPROVE_CACHE, else ~/.cache/improve
+    # What `llm.roles` names, with all its settings: put here when the configuration is composed, not by people.
+    role_llms: dict[str, LLMConfig] = field(default_factory=dict, metadata={"omegaconf_ignore": True})
 
 
 # Strategies whose pipelines each answer one prompt: there are no roles, so nobody revises, repairs or summarises.
 UNREFINED = ("zero_shot", "best_of_n")
 
-# Keys that change where things go or how they look, but not what a run computes.
-PRESENTATION = ("display", "outputs", "run_dir", "cache_dir")
+# Keys that change where things go, how they look or when a run ends early, but not what its steps compute.
+PRESENTATION = ("display", "outputs", "run_dir", "cache_dir", "budget", "dry_run")
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -182,6 +185,13 @@ def check(config: Config) -> None:
             raise ConfigError(f"{key}={share} is not between 0 and 1.", f"use for instance {key}=0.2")
     _check_protocol(config)
     _check_dataset(config.dataset)
+    for key, limit in dataclasses.asdict(config.budget).items():
+        if limit is not None and limit <= 0:
+            raise ConfigError(f"budget.{key}={limit} is not above 0.", f"leave budget.{key} away for no limit")
+    for llm in (config.llm, *config.role_llms.values()):
+        check_llm(llm)
+    if any(llm.cassette for llm in config.role_llms.values()) or (config.llm.cassette and config.role_llms):
+        raise ConfigError("llm.roles does not go together with llm=replay.", "leave out llm.roles: a cassette has all")
 
 
 def _check_protocol(config: Config) -> None:

@@ -1,4 +1,7 @@
-"""`improve doctor`: would a run work on this machine, and what would make it better? Changes nothing, sends nothing."""
+"""`improve doctor`: would a run work on this machine, and what would make it better? Changes nothing.
+
+It sends nothing, either, unless it is given `llm=NAME`: then each model of that configuration gets one tiny call.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +22,13 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from improve import config as schema
 from improve import sandbox
 from improve.cache import cache_folder
-from improve.errors import ImproveError
+from improve.compose import composed
+from improve.errors import ImproveError, LLMError
+from improve.llm.clients import Clients
+from improve.llm.trial import trial
 from improve.pipeline.weights import find_weights
 
 TORCH_SECONDS = 120.0  # to import torch, Lightning and timm on a busy machine
@@ -75,11 +82,19 @@ def diagnose(cache_dir: str | None = None, weights: str | None = None) -> list[F
         return [check_python(), torch.result(), *rest]
 
 
-def main() -> int:
-    """Print the findings; gives 0 if a run would work, else 1."""
+def main(overrides: Sequence[str] = (), config_dir: Path | None = None) -> int:
+    """Print the findings; gives 0 if a run would work, else 1. With overrides, the models that they choose are asked.
+
+    Raises `ConfigError` and Hydra's errors for overrides that a run would refuse, before anything else is done.
+    """
+    config = composed(overrides, config_dir) if overrides or config_dir else None
+    if config:
+        schema.check(config)
     console = Console()
     with console.status("looking at this machine"):
-        findings = diagnose()
+        findings = diagnose(config.cache_dir, config.executor.weights) if config else diagnose()
+        if config:
+            findings += check_llm(Clients(config))
     show(findings, console)
     return int(any(finding.mark is Mark.FAIL for finding in findings))
 
@@ -150,6 +165,19 @@ def check_keys() -> Finding:
         return Finding(Mark.OK, "keys", f"set: {', '.join(present)}")
     fix = "export for instance OPENAI_API_KEY, or stay with llm=offline"
     return Finding(Mark.WARN, "keys", "none is set: only llm=offline and local models can be used", fix)
+
+
+def check_llm(clients: Clients) -> list[Finding]:
+    """What became of one tiny call to each model; a model that a run could not ask is a failure."""
+    if clients.offline:
+        return [Finding(Mark.OK, "llm", "offline is a rule-based expert: there is no language model to ask")]
+    try:
+        clients.check()
+        tried = [trial(client) for client in clients.all if not client.offline]
+    except LLMError as error:
+        return [Finding(Mark.FAIL, "llm", error.what, error.fix)]
+    fix = "try again, or choose another model"
+    return [Finding(Mark.OK if good else Mark.WARN, "llm", said, "" if good else fix) for good, said in tried]
 
 
 def check_cache(cache: Path) -> Finding:

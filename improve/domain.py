@@ -35,6 +35,7 @@ class Verdict(str, enum.Enum):
 class Reason(str, enum.Enum):
     """Why a candidate has no score, in the order in which it could have been noticed."""
 
+    REFUSED = "refused"  # the provider declined the prompt, or it was too long for the model
     REPLY = "reply"  # the model's reply held no usable component
     SYNTAX = "syntax"
     IMPORT = "import"

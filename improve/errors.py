@@ -60,6 +60,12 @@ class RunFailed(ImproveError):
     exit_code = 7
 
 
+class BudgetError(ImproveError):
+    """The budget does not suffice for a first scored pipeline; nothing is lost, a larger one goes on."""
+
+    exit_code = 8
+
+
 class Interrupted(BaseException):
     """Somebody asked the run to stop (SIGINT: exit code 130, SIGTERM: 143). Not an error: nothing is wrong."""
 

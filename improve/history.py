@@ -6,6 +6,7 @@ A run that was killed, or that is still going on, reads like any other; what it 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import cast
 
 from improve import journal
 from improve.config import UNREFINED
+from improve.costs import Costs, costs
 from improve.domain import Verdict
 from improve.errors import ResumeError
 from improve.journal import Record
@@ -101,8 +103,12 @@ class Iteration:
         return None
 
     @property
+    def costs(self) -> Costs:
+        return costs(self.calls)
+
+    @property
     def tokens(self) -> int:
-        return sum(map(call_tokens, self.calls))
+        return self.costs.total_tokens
 
     @property
     def reason(self) -> str:
@@ -189,12 +195,26 @@ class History:
     @property
     def tokens(self) -> dict[str, int]:
         """Input, cached, reasoning and output tokens of all calls."""
-        return sum_tokens(self.calls)
+        return dict(self.costs.tokens)
 
     @property
     def usd(self) -> float | None:
         """What the calls cost; None if the price of any of them is not known."""
-        return sum_usd(self.calls)
+        return self.costs.usd
+
+    @functools.cached_property
+    def costs(self) -> Costs:
+        """What all calls took together."""
+        return costs(self.calls)
+
+    @property
+    def replayed(self) -> tuple[LLMRecord, ...]:
+        """The calls whose replies came from a cassette: their tokens are those recorded, and nothing was paid."""
+        return tuple(call for call in self.calls if call.get("replay"))
+
+    @property
+    def ended_by_budget(self) -> bool:
+        return bool(self.finished and self.finished.get("budget"))
 
     @property
     def rule_based(self) -> bool:
@@ -211,26 +231,6 @@ class History:
     def paper_protocol(self) -> bool:
         """Whether the test set chose the pipelines, as in the paper: the test score is then optimistic."""
         return self.run["config"].get("protocol") == "paper"
-
-
-def call_tokens(call: LLMRecord) -> int:
-    """Tokens read and written by one call; cached ones are part of the input, reasoning ones of the output."""
-    return call["tokens"].get("input", 0) + call["tokens"].get("output", 0)
-
-
-def sum_tokens(calls: Iterable[LLMRecord]) -> dict[str, int]:
-    total = {"input": 0, "cached": 0, "reasoning": 0, "output": 0}
-    for call in calls:
-        for name, count in call["tokens"].items():
-            total[name] = total.get(name, 0) + count
-    return total
-
-
-def sum_usd(calls: Iterable[LLMRecord]) -> float | None:
-    """Cost of the calls in USD; None if the price of any of them is not known."""
-    prices = [call["usd"] for call in calls]
-    known = [price for price in prices if price is not None]
-    return sum(known) if len(known) == len(prices) else None
 
 
 def _iterations(records: list[Record]) -> tuple[Iteration, ...]:

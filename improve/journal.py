@@ -104,6 +104,16 @@ class Journal:
         """Whether the folder already held records when it was opened."""
         return bool(self._past)
 
+    @property
+    def upcoming(self) -> str | None:
+        """The key of the step on record that comes next; None once all of an earlier session's steps are told."""
+        return self._pending[0].key if self._pending else None
+
+    @property
+    def past_seconds(self) -> float:
+        """How long the steps took that were done before this process started."""
+        return sum(record.seconds for record in self._past.values())
+
     def peek(self, key: str) -> Record | None:
         """The record of a step, if it was done before this process started."""
         return self._past.get(key)

@@ -7,6 +7,7 @@ for an example, the rule-based expert's first pipeline and a made-up first resul
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,19 +15,53 @@ from improve.agents import views
 from improve.agents.parsing import whole_pipeline
 from improve.cache import cache_folder
 from improve.compose import config_from
-from improve.config import check, selection_split
+from improve.config import Config, check, selection_split
 from improve.datasets import check_source, prepare
 from improve.domain import COMPONENTS, ENGINEER_OF, Role
 from improve.errors import ConfigError, nearest
 from improve.execution.local import LocalExecutor
 from improve.llm.offline.expert import answer
+from improve.llm.worst_case import usual_tokens
 from improve.pipeline.weights import usable_weights
 from improve.prompts import Prompt, PromptSet
 from improve.sandbox import choose
 from improve.session import fixed_variables
 
-CHARACTERS_A_TOKEN = 3.5  # of English text and Python; an estimate, since each model counts in its own way
 EXAMPLE = "(an example, made up to show this prompt)"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Prompts of a run that has not begun. `fixed` are the variables that every prompt gets."""
+
+    prompts: PromptSet
+    fixed: dict[str, Any]
+    unified: bool
+    num_classes: int
+
+    @classmethod
+    def of(cls, config: Config) -> Preview:
+        """Of a checked configuration; its images are prepared for it, if they are not yet."""
+        prompts = PromptSet(config.prompts.name, config.prompts.path)
+        check_source(config.dataset)
+        cache = cache_folder(config.cache_dir)
+        dataset = prepare(config.dataset, cache, lambda note: None, selection_split(config))
+        executor = LocalExecutor(
+            config.executor,
+            choose("auto"),
+            dataset,
+            usable_weights(config.executor, cache),
+            Path(),
+            config.seed,
+            lambda *_: None,
+        )
+        fixed = fixed_variables(config, executor, dataset)
+        return cls(prompts, fixed, config.strategy.unified_initialization, len(dataset.class_names))
+
+    def prompt(self, role: Role) -> Prompt:
+        if role == "zero_shot":
+            return self.prompts.render(role, num_classes=self.num_classes, **self.fixed)
+        return _render(self.prompts, role, self.fixed, self.unified)
 
 
 def show(name: str, overrides: Sequence[str]) -> str:
@@ -36,25 +71,13 @@ def show(name: str, overrides: Sequence[str]) -> str:
         raise ConfigError(f"there is no role {name!r}.", nearest(name, get_args(Role)))
     config = config_from(overrides)
     check(config)
-    prompts = PromptSet(config.prompts.name, config.prompts.path)
-    check_source(config.dataset)
-    cache = cache_folder(config.cache_dir)
-    dataset = prepare(config.dataset, cache, lambda note: None, selection_split(config))
-    executor = LocalExecutor(
-        config.executor,
-        choose("auto"),
-        dataset,
-        usable_weights(config.executor, cache),
-        Path(),
-        config.seed,
-        lambda *_: None,
-    )
-    fixed = fixed_variables(config, executor, dataset)
-    if role == "zero_shot":
-        prompt = prompts.render(role, num_classes=len(dataset.class_names), **fixed)
-    else:
-        prompt = _render(prompts, role, fixed, config.strategy.unified_initialization)
-    tokens = round((len(prompt.system) + len(prompt.user)) / CHARACTERS_A_TOKEN)
+    preview = Preview.of(config)
+    return shown(role, preview.prompts, preview.prompt(role))
+
+
+def shown(role: Role, prompts: PromptSet, prompt: Prompt) -> str:
+    """A prompt as text, with its size."""
+    tokens = usual_tokens(prompt.system + prompt.user)
     head = f"# {role}, prompt set {prompts.name} {prompts.hash()[:12]}, about {tokens} tokens\n"
     return f"{head}\n# System\n\n{prompt.system}\n# User\n\n{prompt.user}"
 

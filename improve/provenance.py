@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import platform
@@ -17,20 +18,20 @@ from improve.errors import ResumeError
 from improve.execution import machine
 from improve.history import PAPER_PROTOCOL
 from improve.journal import Journal
-from improve.llm.client import Client
+from improve.llm.source import Source
 from improve.prompts import PromptSet
 from improve.sandbox import Sandbox
 
 PACKAGE = Path(__file__).resolve().parent
 # What must be as it was for a run to go on; the rest of the `run` record only describes.
-DECISIVE = ("config", "prompts", "dataset", "code", "tier")
+DECISIVE = ("config", "prompts", "cassette", "dataset", "code", "tier")
 
 
 def run_record(
-    config: Config, prompts: PromptSet, client: Client, dataset: Dataset, sandbox: Sandbox, name: str
+    config: Config, prompts: PromptSet, source: Source, dataset: Dataset, sandbox: Sandbox, name: str
 ) -> dict[str, Any]:
     """The `run` record (see `improve.records.RunRecord`)."""
-    notes = [_about_the_expert(config)] if client.offline else []
+    notes = source.notes(settings(config))
     if config.protocol == "paper":
         notes.append(
             f"{PAPER_PROTOCOL}: the images that would have selected train instead, any increase counts, and code that "
@@ -58,13 +59,10 @@ def run_record(
         "verified": sandbox.tier.verified,
         "dataset": dataset.record(),
         "card": dataset.card(),
+        "cassette": source.identity(),
+        "budget": dataclasses.asdict(config.budget),
         "notes": notes,
     }
-
-
-def _about_the_expert(config: Config) -> str:
-    drawn = " that draws its ideas at random" if config.llm.model.endswith("/random") else ""
-    return f"llm={config.llm.name} is a rule-based expert{drawn}, no language model."
 
 
 def check_resume(journal: Journal, record: dict[str, Any], folder: Path) -> None:

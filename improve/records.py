@@ -6,6 +6,7 @@ A run writes, in this order:
     llm (architect, engineers)               the plan and the first pipeline
     candidate, check…, training, score, audit, verdict, llm (summarizer), summary      iteration 0
     llm (analyst), proposal, llm (engineer), candidate, check…, …                      iterations 1, 2, …
+    stop                                                                               if the loop ended early
     test (of the first pipeline and of the best)                                       after the loop
     finished                                 once
 
@@ -33,6 +34,8 @@ class RunRecord(TypedDict):
     verified: bool  # False under T0: every score is then shown as unverified
     dataset: dict[str, Any]  # see improve.datasets: name, class_names, counts {train, selection, test}, fingerprint, …
     card: str  # the dataset card, as the roles read it
+    cassette: dict[str, str]  # llm=replay: model and sha256 of what is replayed; else empty
+    budget: dict[str, Any]  # the limits of the first session: usd, tokens, minutes, gpu_minutes (None: no limit)
     notes: list[str]  # what people should know: "llm=offline is a rule-based expert, no language model", …
 
 
@@ -45,10 +48,11 @@ class LLMRecord(TypedDict):
     model: str
     request: str  # SHA-256 of the request
     reply: str  # the raw text
-    finish_reason: str
+    finish_reason: str  # "stop"; "length": cut off; "refused", "context": declined, the reply says why; "empty"; …
     tokens: dict[str, int]  # input, cached, reasoning, output
     usd: float | None  # None: the price of this model is not known
     call_seconds: float
+    replay: str  # "" for a reply that was asked for; else how the cassette's was found: "request" or "step"
     file: str  # prompt and reply as text, relative to the run's folder
 
 
@@ -163,13 +167,24 @@ class TestRecord(TypedDict):
     sha256: str
 
 
+class StopRecord(TypedDict):
+    """kind `stop`: the loop ended before its last iteration."""
+
+    budget: str  # the key of the budget that did not suffice: "budget.usd", …
+    reason: str
+
+
 class FinishedRecord(TypedDict):
     """kind `finished`."""
 
-    reason: str  # "all iterations done", "the LLM refused three times in a row", …
+    reason: str  # "all iterations done", "budget.usd=0.05 does not suffice: …", …
+    budget: str  # the key of the budget that ended the run; "" if none did
     best: int | None
     tokens: dict[str, int]
-    usd: float | None
+    usd: float | None  # None: the price of a model is not known
+    unpriced: list[str]  # the models whose price is not known
+    roles: dict[str, dict[str, Any]]  # role → calls, tokens, usd, unpriced, seconds
+    iterations: dict[str, dict[str, Any]]  # iteration → the same
     total_seconds: float
 
 

@@ -9,9 +9,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,11 +22,15 @@ from improve import config as schema
 from improve.compose import explain, quoted, register_schema, to_config
 from improve.errors import ConfigError, ImproveError, Interrupted
 
+if TYPE_CHECKING:
+    from improve.dry_run import DryRun
+
 CONF = str(Path(__file__).resolve().parent / "conf")
 
 
-# The exit codes of the runs that this process carried out: Hydra keeps no job's return value.
+# What the runs that this process carried out gave: Hydra keeps no job's return value.
 exit_codes: list[int] = []
+estimated: list[DryRun] = []
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
@@ -33,11 +40,26 @@ def job(values: DictConfig) -> None:
     def work() -> None:
         config = to_config(values)
         schema.check(config)
+        if config.dry_run:
+            _estimate(config)
+            return
         from improve.session import run
 
         run(config)
 
     exit_codes.append(guarded(work))
+
+
+def _estimate(config: schema.Config) -> None:
+    """Print what a run would ask of its models: a table, or a line for each run of a sweep."""
+    from improve.dry_run import dry_run, print_dry_run, print_line
+
+    made = dry_run(config)
+    estimated.append(made)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        print_line(made)
+    else:
+        print_dry_run(made)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,10 +69,16 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_schema()
     exit_codes.clear()
+    estimated.clear()
     try:
-        return guarded(job) or max(exit_codes, default=0)
+        code = guarded(job) or max(exit_codes, default=0)
     except Interrupted as interruption:
         return interruption.exit_code
+    if len(estimated) > 1:
+        from improve.dry_run import print_sum
+
+        print_sum(estimated)
+    return code
 
 
 def guarded(work: Callable[[], None]) -> int:

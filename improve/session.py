@@ -8,23 +8,27 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from improve.agents.team import Team
 from improve.agents.views import dump
+from improve.budget import Budget, BudgetUsed, Training, check_prices
 from improve.cache import cache_folder
 from improve.config import Config, run_name, selection_split
+from improve.costs import by_iteration, by_role
 from improve.datasets import Dataset, check_source, prepare
 from improve.display import Display, make_display, print_end_card
-from improve.errors import ConfigError, Interrupted, RunFailed
+from improve.errors import BudgetError, ConfigError, Interrupted, LLMError, RunFailed
 from improve.execution import machine
-from improve.execution.local import LocalExecutor
+from improve.execution.local import LocalExecutor, hard_limit
 from improve.history import History
-from improve.journal import JOURNAL, LOCK, Journal
-from improve.llm.client import Client
+from improve.journal import JOURNAL, LOCK, Journal, read
+from improve.llm.replay import Replay
+from improve.llm.source import LiveModels, Source
 from improve.pipeline.export import export
 from improve.pipeline.weights import usable_weights
 from improve.prompts import PromptSet
@@ -41,28 +45,37 @@ def run(config: Config, resume: str = "") -> Path:
 
     `resume` tells a person how to go on with the run when it is stopped (default: the command that started it).
     """
+    began = time.monotonic()
     # Refuse what is wrong before anything is spent: these checks take milliseconds.
     refine = strategy(config.strategy.name)
     prompts = PromptSet(config.prompts.name, config.prompts.path)
-    client = Client(config.llm, config.seed)
-    client.check_key()
-    check_source(config.dataset)
-    folder = run_folder(config)
+    source = source_of(config)
+    check_prices(config.budget, source.unpriced())
+    folder = folder_of(config)
+    finished = _is_finished(folder)
+    if not finished:
+        source.check(config.strategy.iterations)
+        check_source(config.dataset)
+    _make(folder)
     journal = Journal(folder)
     try:
-        finished = (folder / JOURNAL).stat().st_size > 0 and History.read(folder).finished is not None
         display = make_display("none" if finished else config.display.mode)
         with _stopped_by_signals(), _closing(display):
-            _carry_out(config, refine, prompts, client, folder, journal, display, finished)
+            _carry_out(config, refine, prompts, source, folder, journal, display, finished, began)
     except Interrupted:
         _page(folder)
         print(f"\nstopped; what is done is kept. Resume with:\n  {resume or resume_command(folder)}", file=sys.stderr)
+        raise
+    except (BudgetError, LLMError):
+        _page(folder)
         raise
     finally:
         journal.close()
         _remove_if_unused(folder)
     if finished:
         print(f"{folder} holds this run already, finished: seed={config.seed + 1} makes another.")
+        if History.read(folder).ended_by_budget:
+            print("It ended by its budget and its test images are scored, once: a larger budget does not continue it.")
     print_end_card(History.read(folder), folder)
     return folder
 
@@ -71,11 +84,12 @@ def _carry_out(
     config: Config,
     refine: Any,
     prompts: PromptSet,
-    client: Client,
+    source: Source,
     folder: Path,
     journal: Journal,
     display: Display,
     finished: bool,
+    began: float,
 ) -> None:
     sandbox = choose(config.sandbox.mode)
     dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note, selection_split(config))
@@ -83,31 +97,43 @@ def _carry_out(
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
     journal.listeners.append(display.record)
     try:
-        record = run_record(config, prompts, client, dataset, sandbox, folder.name)
+        record = run_record(config, prompts, source, dataset, sandbox, folder.name)
         check_resume(journal, record, folder)
         journal.once("run", "run", lambda: record)
-        team = Team(client, prompts, journal, folder, fixed_variables(config, executor, dataset), display.phase)
-        workshop = Workshop(config, dataset, team, executor, journal, folder)
+        budget = Budget(config.budget, journal, _training(config, dataset), began)
+        fixed = fixed_variables(config, executor, dataset)
+        team = Team(source, prompts, journal, folder, fixed, display.phase, budget)
+        workshop = Workshop(config, dataset, team, executor, journal, folder, budget)
         if not finished and not journal.resumed:
             executor.expect(("fit", 0))
-        refine(workshop)
+        stopped = _refine(refine, workshop)
         score_test(workshop)
-        _export(workshop, executor, dataset, folder, client)
-        journal.once("finished", "finished", lambda: _totals(workshop, folder))
+        _export(workshop, executor, dataset, folder, source.author)
+        journal.once("finished", "finished", lambda: _totals(workshop, folder, stopped))
     finally:
         executor.close()
     _page(folder)
     if workshop.incumbent is None:
+        why = f"; {workshop.stopped}" if workshop.stopped else "."
         raise RunFailed(
-            f"none of {1 + config.strategy.iterations} pipelines could be scored.",
+            f"none of {len(workshop.steps)} pipelines could be scored{why}",
             f"see what failed in {folder / 'run.html'}; a stronger model or a longer executor.fit_seconds may help",
         )
 
 
-def run_folder(config: Config) -> Path:
-    """The run's folder, made if it is missing. Raises `ConfigError` if it cannot be written."""
+def folder_of(config: Config) -> Path:
+    """Where a run goes."""
     folder = Path(config.run_dir) if config.run_dir else Path(config.outputs) / run_name(config)
-    folder = folder.expanduser().absolute()
+    return folder.expanduser().absolute()
+
+
+def _is_finished(folder: Path) -> bool:
+    path = folder / JOURNAL
+    return path.is_file() and any(record.kind == "finished" for record in read(path)[0])
+
+
+def _make(folder: Path) -> None:
+    """Make the run's folder if it is missing. Raises `ConfigError` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
@@ -115,13 +141,35 @@ def run_folder(config: Config) -> Path:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}.", "choose outputs=DIR or run_dir=DIR") from None
     if not writable:
         raise ConfigError(f"{folder} cannot be written.", "choose outputs=DIR or run_dir=DIR")
-    return folder
 
 
 def resume_command(folder: Path) -> str:
     """The command that goes on with a run: the one that started it, with the folder named."""
     arguments = [a for a in sys.argv[1:] if not a.startswith("run_dir=")]
     return shlex.join(["python", "-m", "improve.run", *arguments, f"run_dir={folder}"])
+
+
+def source_of(config: Config) -> Source:
+    """Whom the roles ask. Raises `LLMError` if a cassette cannot be read."""
+    if config.llm.cassette:
+        return Replay(config.llm.cassette)
+    return LiveModels(config)
+
+
+def _training(config: Config, dataset: Dataset) -> Training:
+    """What the budget must know of trainings."""
+    counts = dataset.counts
+    gpus = int(machine.uses_gpu(config.executor))  # a training holds one
+    return Training(hard_limit(config.executor.fit_seconds), gpus, counts["test"] / counts["selection"])
+
+
+def _refine(refine: Callable[[Workshop], None], workshop: Workshop) -> dict[str, str]:
+    """The loop, to its end or to that of a budget: why it ended, and the budget's key."""
+    try:
+        refine(workshop)
+    except BudgetUsed as stop:
+        return {"reason": stop.reason, "budget": stop.key}
+    return {"reason": workshop.stopped or "all iterations done", "budget": ""}
 
 
 def fixed_variables(config: Config, executor: LocalExecutor, dataset: Dataset) -> dict[str, Any]:
@@ -153,11 +201,10 @@ def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
     )
 
 
-def _export(workshop: Workshop, executor: LocalExecutor, dataset: Dataset, folder: Path, client: Client) -> None:
+def _export(workshop: Workshop, executor: LocalExecutor, dataset: Dataset, folder: Path, author: str) -> None:
     best = workshop.incumbent
     if best is None:
         return
-    author = "a rule-based expert" if client.offline else f"the language model {client.config.model}"
     export(
         folder / "best",
         best.pipeline,
@@ -169,14 +216,17 @@ def _export(workshop: Workshop, executor: LocalExecutor, dataset: Dataset, folde
     )
 
 
-def _totals(workshop: Workshop, folder: Path) -> dict[str, Any]:
+def _totals(workshop: Workshop, folder: Path, stopped: dict[str, str]) -> dict[str, Any]:
     history = History.read(folder)
     best = workshop.incumbent.iteration if workshop.incumbent else None
     return {
-        "reason": "all iterations done",
+        **stopped,
         "best": best,
         "tokens": history.tokens,
         "usd": history.usd,
+        "unpriced": list(history.costs.unpriced),
+        "roles": {role: costs.record() for role, costs in by_role(history.calls).items()},
+        "iterations": {str(number): costs.record() for number, costs in by_iteration(history.calls).items()},
         "total_seconds": history.seconds,
     }
 

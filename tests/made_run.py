@@ -258,7 +258,7 @@ class Maker:
             "role": role, "iteration": number, "attempt": attempt, "model": f"{self.llm}/expert",
             "request": hashlib.sha256(file.encode()).hexdigest(), "reply": reply, "finish_reason": "stop",
             "tokens": {"input": 2100 + 40 * number, "cached": 900, "reasoning": 0, "output": 480},
-            "usd": self.usd, "call_seconds": 0.2, "file": file,
+            "usd": self.usd, "call_seconds": 0.2, "replay": "", "file": file,
         }  # fmt: skip
         return f"llm-{number}-{role}-{attempt}", "llm", data, 0.2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from improve.agents.parsing import (
     Proposal,
     UnusableReply,
-    blocks,
     component_source,
     json_object,
     plain_text,
@@ -34,6 +34,14 @@ CODE = "import torch\nbatch_size = 8\n"
         f"<think>maybe ```python\nno\n``` or</think>\n```python\n{CODE}```",
         f"```python\r\n{CODE}```".replace("\n", "\r\n"),
         f"```bash\npip install x\n```\n```python\n{CODE}```",
+        f"``` Python \n{CODE}```",
+        f"```{{python}}\n{CODE}```",
+        f'```python title="training.py"\n{CODE}```',
+        f"```training.py\n{CODE}```",
+        f"<thinking>a\n```python\nno\n</thinking>\n<think>b</think>```python\n{CODE}```",
+        f"I think of\n```python\nno = 1\n```\n</think>\n\n```python\n{CODE}```",
+        "1. The file:\n\n   ```python\n   import torch\n   batch_size = 8\n   ```\n2. Done.",
+        f"```python\n{CODE}```\nAgain:\n```python\n{CODE}```",
     ],
 )
 def test_one_block_in_many_dresses(reply: str) -> None:
@@ -45,7 +53,8 @@ def test_one_block_in_many_dresses(reply: str) -> None:
     [
         ("no code at all", "found 0"),
         (f"```python\n{CODE}", "not closed"),
-        (f"```python\n{CODE}```\n```python\n{CODE}```", "found 2"),
+        (f"```python\n{CODE}```\n```python\n{CODE}x = 1\n```", "found 2"),
+        (f"```python\n# training.py\n{CODE}```\n```python\n# training.py\n{CODE}x = 1\n```", "found 2"),
         (f"```python\n# model.py\n{CODE}```", "model.py"),
         ("x" * 300_000, "longer"),
     ],
@@ -57,6 +66,11 @@ def test_what_is_ambiguous_is_refused(reply: str, says: str) -> None:
 
 def test_of_several_blocks_the_named_one_is_taken() -> None:
     reply = f"```python\n# data.py\nx = 1\n```\n```python\n# training.py\n{CODE}```"
+    assert component_source(reply, "training") == f"# training.py\n{CODE}"
+
+
+def test_a_quoted_present_file_is_not_the_answer() -> None:
+    reply = f"Now:\n```python\n# present training.py\nold = 1\n```\nNew:\n```python\n# training.py\n{CODE}```"
     assert component_source(reply, "training") == f"# training.py\n{CODE}"
 
 
@@ -100,23 +114,119 @@ def test_a_missing_file_is_named() -> None:
         whole_pipeline(components.fenced(data=components.DATA, training=components.training()))
 
 
-@given(
-    code=st.lists(st.sampled_from(["a = 1", "", "def f():", "    return 1", "# x"]), min_size=1).map("\n".join),
-    before=st.sampled_from(["", "Text.\n", "- a\n"]),
-    cut=st.integers(min_value=0, max_value=400),
+def test_of_unnamed_blocks_the_one_that_defines_the_component_is_taken() -> None:
+    whole = components.training()
+    reply = f"Like this:\n```python\nlr = 1e-3\n```\nThe file:\n```\n{whole}```\nUse:\n```python\nmain()\n```"
+    assert component_source(reply, "training") == whole
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (f"```python\n{components.model()}```", "model.py, but training.py"),
+        ("<think>Let me see\n```python\nx = 1\n```", "do not end"),
+        ("```python\nmaybe\n</think>\n```python\nx = 1\n```", "thoughts end inside"),
+        ("```python\n# training.py\nx = (\n```\n```text\nlog\n```", "not complete Python"),
+        ("<think></think>" * 5000, "found 0"),
+    ],
 )
-def test_half_a_block_is_never_returned(code: str, before: str, cut: int) -> None:
-    whole = f"{before}```python\nfirst = 1\n{code}\nlast = 2\n```\n"
+def test_more_that_is_refused(reply: str, says: str) -> None:
+    with pytest.raises(UnusableReply, match=says):
+        component_source(reply, "training")
+
+
+@pytest.mark.parametrize(
+    "dress",
+    [
+        "### {name}.py\n```python\n{source}```\n",
+        "**{name}.py**:\n\n```\n{source}```\n",
+        "```python\n# {name}.py\n{source}```\n",
+        "```python\n# file: improve/{name}.py\n{source}```\n",
+        '```python\n"""{name}.py: what it does."""\n{source}```\n',
+        "```python {name}.py\n{source}```\n",
+        "```python:{name}.py\n{source}```\n",
+        "Here:\n```python\n{source}```\n",
+    ],
+)
+def test_the_three_files_may_be_named_in_many_ways(dress: str) -> None:
+    sources = {"data": components.DATA, "model": components.model(), "training": components.training()}
+    reply = "A plan.\n" + "".join(dress.format(name=name, source=text) for name, text in sources.items())
+    _, pipeline = whole_pipeline(f"{reply}\nTo run:\n```bash\npython train.py\n```\n")
+    for name, text in sources.items():
+        assert text.strip() in getattr(pipeline, name)
+
+
+# Lines of valid Python in which fences and thinking tags stand where they look like the reply's own.
+PIECES = (
+    "a = 1",
+    "def f():\n    return 1",
+    '"""\n```\n"""',
+    '"""\n```python\nx\n```\n"""',
+    "'''\n~~~\n'''",
+    '"""\n</think>\n"""',
+    '"""\n<think>\n"""',
+    "# ```",
+    "s = '```'",
+    '{"component": "data"}',
+)
+AROUND = (
+    "",
+    "Text.",
+    "- a\n",
+    "<think>\n```python\nno\n</think>",
+    "<think>no</think>",
+    "```text\nlog\n```",
+    "</think>",
+)
+
+
+@given(
+    code=st.lists(st.sampled_from(PIECES)).map("\n".join),
+    fence=st.sampled_from(["```", "````", "~~~"]),
+    tag=st.sampled_from(["", "python", "py"]),
+    name=st.sampled_from(["", "# model.py\n"]),
+    before=st.lists(st.sampled_from(AROUND), max_size=3).map("\n".join),
+    after=st.lists(st.sampled_from(AROUND), max_size=2).map("\n".join),
+    cut=st.one_of(st.none(), st.integers(min_value=0, max_value=300)),
+)
+def test_half_a_block_is_never_returned(
+    code: str, fence: str, tag: str, name: str, before: str, after: str, cut: int | None
+) -> None:
+    # If it ran, the test would end here: what is read is never executed.
+    source = f"{name}raise SystemExit('executed')\nclass Model: pass\n{code}\nlast = 2\n"
+    reply = f"{before}\n{fence}{tag}\n{source}{fence}\n{after}"[:cut]
     try:
-        found = blocks(whole[:cut])
+        found = component_source(reply, "model")
     except UnusableReply:
         return
-    assert all(block.startswith("first = 1") and block.rstrip().endswith("last = 2") for block in found)
+    assert found == source
+
+
+@given(st.text(alphabet='`~<>/think\n py{}":,a#', max_size=200))
+def test_no_reply_is_an_error_of_ours(reply: str) -> None:
+    for read in (
+        lambda: component_source(reply, "model"),
+        lambda: whole_pipeline(reply),
+        lambda: json_object(reply, Proposal),
+        lambda: plain_text(reply, 100),
+    ):
+        with contextlib.suppress(UnusableReply):
+            read()
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("", ""), ("Sure:\n", "\nGood luck."), ("```json\n", "\n```"), ('<think>{"component": 1}</think>', "")],
+    [
+        ("", ""),
+        ("Sure:\n", "\nGood luck."),
+        ("```json\n", "\n```"),
+        ("```json\n", ""),
+        ('<think>{"component": 1}</think>', ""),
+        ('{"component": 1}</think>', ""),
+        ("Set {lr} and then ", ""),
+        ('Now {"lr": 0.1}, so:\n', ""),
+        ("```python\nx = {'a': 1}\n```\n", ""),
+    ],
 )
 def test_json_with_other_things_around(before: str, after: str) -> None:
     text = json.dumps({"component": "model", "feedback": "wider {really}"})
@@ -131,12 +241,27 @@ def test_json_with_other_things_around(before: str, after: str) -> None:
         ('{"component": "model", "feedback": "a"} {"component": "data", "feedback": "b"}', "found 2"),
         ('{"component": "optimizer", "feedback": "a"}', "component"),
         ('{"component": "model"}', "feedback"),
-        ('{"component": "model", "feedback": "a"', "found 0"),
+        ('{"component": "model", "feedback": "a"', "not valid: Expecting ',' delimiter"),
+        ('{"component": "model", "why": {"component": "data", "feedback": "b"}', "not valid"),
+        ('{"component": "model", "feedback": "a", "component": "data"}', "a key twice"),
+        ('<think>{"component": "model", "feedback": "a"}', "do not end"),
+        ('```json\n{"component": "model",\n```', "not valid"),
+        ("{" * 5000 + '"a"', "found 0|not valid|deeply"),
     ],
 )
 def test_json_that_does_not_fit_says_why(reply: str, says: str) -> None:
     with pytest.raises(UnusableReply, match=says):
         json_object(reply, Proposal)
+
+
+@pytest.mark.parametrize("name", ["model", "Model", "model.py", "`model`"])
+def test_a_component_may_be_named_loosely(name: str) -> None:
+    assert json_object(json.dumps({"component": name, "feedback": "x"}), Proposal).component == "model"
+
+
+def test_a_line_break_in_a_string_and_the_same_object_twice_are_forgiven() -> None:
+    text = '{"component": "model", "feedback": "one\ntwo"}'
+    assert json_object(f"{text}\nThat is: {text}", Proposal).feedback == "one\ntwo"
 
 
 def test_prose_is_cut_and_loses_its_code() -> None:

@@ -1,31 +1,42 @@
-"""Reading replies: fenced code, files named in code blocks, JSON. Half a block is never returned.
+"""Reading replies: one file in a code block, three files, JSON, prose. What is ambiguous or cut off is refused.
 
-A reply that cannot be read raises `UnusableReply`, whose message is sent back to the role.
+Nothing here runs what it reads. A reply that cannot be read raises `UnusableReply`, whose message goes back to the
+role. Of several blocks one is taken only if it is whole Python: a fence inside of a file's own text would else pass
+for its end.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from typing import Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
 
 import pydantic
 
+from improve.agents.blocks import Block, CutOff, UnusableReply, scan
 from improve.domain import COMPONENTS, Component, Pipeline
+from improve.pipeline.contract import REQUIRED, defined
 
-# A code block: its fence, an optional language, its text, and the same fence alone on a line.
-BLOCK = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})([^\n`]*)\n(.*?)^[ ]{0,3}\1[ \t]*$", re.DOTALL | re.MULTILINE)
-THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
-FILE_NAME = re.compile(r"^#\s*(?:present\s+)?(data|model|training)\.py\b")
-# The name of a file alone on a line, between the files of one block.
-HEADING = re.compile(r"^#\s*(data|model|training)\.py[ \t]*$", re.MULTILINE)
-MENTIONED = re.compile(r"\b(data|model|training)\.py\b")
-PYTHON_TAGS = ("", "python", "py", "python3")
+__all__ = [
+    "CutOff",
+    "Proposal",
+    "UnusableReply",
+    "component_source",
+    "json_object",
+    "plain_text",
+    "whole_pipeline",
+]
+
+FIRST_LINE = re.compile(
+    r"^(?:#|\"{3}|'{3})\s*(?:file(?:name)?:\s*)?(present\s+)?[`*\w/.]*?\b(data|model|training)\.py\b", re.I
+)
+FILE = re.compile(r"\b(data|model|training)\.py\b")
+PYTHON_TAGS = ("", "python", "py", "python3", "py3", "data.py", "model.py", "training.py")
+JSON_TAGS = ("", "json", "json5", "jsonc", "text")
 MAX_REPLY = 200_000  # characters
-
-
-class UnusableReply(Exception):
-    """What is wrong with a reply, in words for the role that wrote it."""
+NEAR = 20  # characters of a JSON text that an error quotes on each side
 
 
 class Proposal(pydantic.BaseModel):
@@ -37,120 +48,188 @@ class Proposal(pydantic.BaseModel):
     diagnosis: str = ""
     feedback: str = pydantic.Field(min_length=1, max_length=8000)
 
+    @pydantic.field_validator("component", mode="before")
+    @classmethod
+    def _plain_name(cls, value: Any) -> Any:
+        """ "Model", "model.py" and "`model`" mean the same."""
+        return value.strip(" `'\"").lower().removesuffix(".py") if isinstance(value, str) else value
+
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
-def blocks(reply: str) -> list[str]:
-    """The texts of the Python blocks of a reply. Raises `UnusableReply` for a block that is not closed."""
-    text = _visible(reply)
-    found = list(BLOCK.finditer(text))
-    rest = BLOCK.sub("", text)
-    if re.search(r"^[ ]{0,3}(`{3,}|~{3,})", rest, re.MULTILINE):
-        raise UnusableReply("a code block is not closed; the reply may have been cut off. Send the whole file again.")
-    return [match[3].rstrip() + "\n" for match in found if _is_python(match)]
-
-
-def _is_python(block: re.Match[str]) -> bool:
-    return block[2].strip().lower() in PYTHON_TAGS and bool(block[3].strip())
-
-
 def component_source(reply: str, component: Component) -> str:
     """The one file that an engineer was asked for."""
-    found = blocks(reply)
-    if len(found) > 1:
-        named = [block for block in found if _file_of(block) == component]
-        found = named or found
-    if len(found) != 1:
+    every = _scan(reply)[0]
+    found = _distinct(_python(every))
+    meant = _meant(found, component) if len(found) > 1 else found
+    if len(meant) != 1:
+        count = len(meant or found)
         raise UnusableReply(
-            f"expected exactly one fenced python block with the whole {component}.py, but found {len(found)}."
+            f"expected exactly one fenced python block with the whole {component}.py, but found {count}."
         )
-    other = _file_of(found[0])
+    other = _name_of(meant[0]) or _by_definitions(meant[0])
     if other not in (None, component):
-        raise UnusableReply(f"the block is named {other}.py, but {component}.py was asked for.")
-    return found[0]
+        raise UnusableReply(f"the block is {other}.py, but {component}.py was asked for.")
+    return _whole(meant[0], component, alone=len(every) == 1)
 
 
 def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
-    """The architect's plan and the three files of its reply, each named by the first line of its block."""
-    named: dict[str, list[str]] = {}
-    titles = _titles(reply)
-    for block, title in zip(blocks(reply), titles, strict=True):
-        for file in _files(block):
-            name = _file_of(file) or title
-            if name:
-                named.setdefault(name, []).append(file)
+    """The architect's plan and the three files of its reply, named in or above its block, or by what it defines."""
+    every, plan = _scan(reply)
+    found = _distinct(_python(every))
+    files: dict[str, str] = {}
     for component in COMPONENTS:
-        count = len(named.get(component, []))
-        if count != 1:
+        own = [block for block in found if _named(block) == component]
+        if len(own) > 1:
+            own = _meant(own, component)
+        if len(own) != 1:
             raise UnusableReply(
-                f"expected one fenced python block whose first line is `# {component}.py`, but found {count}."
+                f"expected one fenced python block whose first line is `# {component}.py`, but found {len(own)}."
             )
-    plan = BLOCK.sub("", _visible(reply)).strip()
-    return plan, Pipeline(**{name: named[name][0] for name in COMPONENTS})
-
-
-def _titles(reply: str) -> list[str | None]:
-    """For each Python block, the file that the line of text before it names; None if it names not exactly one."""
-    text, before, titles = _visible(reply), 0, list[str | None]()
-    for match in BLOCK.finditer(text):
-        lines = text[before : match.start()].strip().splitlines()
-        found = set(MENTIONED.findall(lines[-1])) if lines else set()
-        if _is_python(match):
-            titles.append(found.pop() if len(found) == 1 else None)
-        before = match.end()
-    return titles
-
-
-def _files(block: str) -> list[str]:
-    """A block as the files in it: small models write all three into one, each under its name."""
-    starts = [match.start() for match in HEADING.finditer(block)]
-    if len(starts) < 2 or starts[0] != 0:
-        return [block]
-    return [block[start:end].rstrip() + "\n" for start, end in zip(starts, [*starts[1:], len(block)], strict=True)]
+        files[component] = _whole(own[0], component, alone=len(every) == len(COMPONENTS))
+    return plan, Pipeline(**files)
 
 
 def plain_text(reply: str, limit: int) -> str:
-    """A reply that is prose, without code blocks, cut at `limit` characters."""
-    text = " ".join(BLOCK.sub("", _visible(reply)).split())
+    """A reply that is prose, without code blocks, cut at `limit` characters; or the text of its only block."""
+    found, prose = _scan(reply)
+    text = " ".join(prose.split())
+    if not text and len(found) == 1:
+        text = " ".join(found[0].text.split())
     if not text:
         raise UnusableReply("the reply is empty.")
     return text[:limit]
 
 
 def json_object(reply: str, schema: type[Model]) -> Model:
-    """The JSON object of a reply, checked. Raises `UnusableReply` saying what is missing or ambiguous."""
-    objects = _objects(_visible(reply))
-    if len(objects) != 1:
-        raise UnusableReply(f"expected exactly one JSON object, but found {len(objects)}.")
-    try:
-        return schema.model_validate(objects[0])
-    except pydantic.ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UnusableReply(f"the JSON object does not fit: {problems}.") from None
+    """The JSON object of a reply, checked. Raises `UnusableReply` saying what is missing or ambiguous.
+
+    Of several objects the only one that fits the schema is taken; of several that fit, none.
+    """
+    found: list[dict[str, Any]] = []
+    for text in _json_texts(reply):
+        found += [value for value in _objects(text) if value not in found]
+    if not found:
+        raise UnusableReply("expected exactly one JSON object, but found 0.")
+    fitting: dict[str, Model] = {}
+    problems = []
+    for value in found:
+        try:
+            model = schema.model_validate(value)
+            fitting[model.model_dump_json()] = model
+        except pydantic.ValidationError as error:
+            problems.append("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+    if len(fitting) > 1 or (not fitting and len(found) > 1):
+        raise UnusableReply(f"expected exactly one JSON object, but found {len(found)}.")
+    if not fitting:
+        raise UnusableReply(f"the JSON object does not fit: {problems[0]}.")
+    return next(iter(fitting.values()))
 
 
-def _objects(text: str) -> list[dict[str, object]]:
+def _json_texts(reply: str) -> list[str]:
+    # An object that ends is whole, even if its fence does not end; one that does not end is refused below.
+    found, prose = scan(_visible(reply), open_end=True)
+    return [*(block.text for block in found if block.tag in JSON_TAGS), prose]
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
     """Every JSON object that stands in the text, not those inside others."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=_unique)  # a raw line break in a string is forgiven
     found = []
     position = text.find("{")
     while position != -1:
         try:
             value, end = decoder.raw_decode(text, position)
             found.append(value)
-        except json.JSONDecodeError:
+        except json.JSONDecodeError as error:
+            # An object begun and not ended: one inside of it is not the answer.
+            if re.match(r"\{\s*[\"']", text[position:]):
+                near = " ".join(text[max(0, error.pos - NEAR) : error.pos + NEAR].split())
+                raise UnusableReply(f"the JSON object is not valid: {error.msg} near `{near}`.") from None
             end = position + 1
+        except RecursionError:
+            raise UnusableReply("the JSON object is nested too deeply.") from None
         position = text.find("{", end)
     return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise UnusableReply("the JSON object holds a key twice.")
+    return values
+
+
+def _scan(reply: str) -> tuple[list[Block], str]:
+    return scan(_visible(reply))
 
 
 def _visible(reply: str) -> str:
     if len(reply) > MAX_REPLY:
         raise UnusableReply(f"the reply is longer than {MAX_REPLY} characters.")
-    return THINKING.sub("", reply).replace("\r\n", "\n").replace("\0", "")
+    return reply.replace("\0", "")
 
 
-def _file_of(block: str) -> str | None:
-    match = FILE_NAME.match(block)
-    return match[1] if match else None
+def _python(found: Sequence[Block]) -> list[Block]:
+    return [block for block in found if block.tag in PYTHON_TAGS and block.text.strip()]
+
+
+def _distinct(found: Sequence[Block]) -> list[Block]:
+    """Each text once: a model that repeats itself contradicts nobody."""
+    return list({block.text: block for block in found}.values())
+
+
+def _meant(found: Sequence[Block], component: Component) -> list[Block]:
+    """The blocks among several that may be the file: those with its name, else those that define what it must."""
+    named = [block for block in found if _name_of(block) == component]
+    return [block for block in named if not _is_quoted(block)] or [
+        block for block in found if _name_of(block) is None and _by_definitions(block) == component
+    ]
+
+
+def _named(block: Block) -> str | None:
+    """The file that a block is: by its first line or its fence, else by the line above it, else by its definitions."""
+    above = set(FILE.findall(block.before))
+    return _name_of(block) or (above.pop() if len(above) == 1 else None) or _by_definitions(block)
+
+
+def _name_of(block: Block) -> str | None:
+    in_fence = FILE.search(block.info)
+    first = FIRST_LINE.match(block.text)
+    return in_fence[1] if in_fence else first[2].lower() if first else None
+
+
+def _is_quoted(block: Block) -> bool:
+    """The prompt shows the files of the incumbent as `# present model.py`; a reply may quote one before its own."""
+    first = FIRST_LINE.match(block.text)
+    return bool(first and first[1])
+
+
+def _by_definitions(block: Block) -> str | None:
+    """The only component all of whose names the block defines."""
+    tree = _parsed(block.text)
+    names: set[str] = defined(tree) if isinstance(tree, ast.Module) else set()
+    fitting = [component for component in COMPONENTS if names.issuperset(REQUIRED[component])]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _parsed(source: str) -> ast.Module | str:
+    """The syntax tree, or why there is none."""
+    try:
+        return ast.parse(source)
+    except SyntaxError as error:
+        return f"{error.msg} (line {error.lineno})"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return str(error) or type(error).__name__
+
+
+def _whole(block: Block, component: Component, alone: bool) -> str:
+    """The block's text. Beside other blocks it must be Python, lest it be half of a file with a fence in its text."""
+    tree = _parsed(block.text)
+    if not alone and isinstance(tree, str):
+        raise UnusableReply(
+            f"there are several code blocks, and the one for {component}.py is not complete Python: {tree}. "
+            "Send one block with the whole file."
+        )
+    return block.text

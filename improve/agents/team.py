@@ -1,31 +1,53 @@
-"""The team: asks a role, records the call, reads the reply, and asks again when the reply cannot be read."""
+"""The team: asks a role, records the call, reads the reply, and asks again when the reply cannot be read.
+
+A re-ask quotes what was wrong and says what is expected. A reply that was cut off is asked for again once; a prompt
+that the provider declines is not sent again.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from improve.agents.parsing import Proposal, UnusableReply, component_source, json_object, plain_text, whole_pipeline
-from improve.domain import ENGINEER_OF, Component, Failure, Pipeline, Reason, Role
+from improve.agents.parsing import (
+    CutOff,
+    Proposal,
+    UnusableReply,
+    component_source,
+    json_object,
+    plain_text,
+    whole_pipeline,
+)
+from improve.budget import Budget
+from improve.domain import COMPONENTS, ENGINEER_OF, Component, Failure, Pipeline, Reason, Role
 from improve.journal import Journal
-from improve.llm.client import Client
+from improve.llm import schema
+from improve.llm.reply import CONTEXT, LENGTH, REFUSED
+from improve.llm.source import Question, Source
 from improve.prompts import Prompt, PromptSet
 
 PLAN_LENGTH = 4000
 SUMMARY_LENGTH = 400
 RE_ASKS = 2  # further tries at a reply that cannot be read
+CUT_OFF_RE_ASKS = 1  # … at a reply that was cut off: it would most likely be cut off again
+
+PROSE = "a few sentences of plain text, no code"
+THREE_FILES = (
+    "a short plan, then three fenced python blocks, each a whole file whose first line is its name: "
+    "`# data.py`, `# model.py`, `# training.py`"
+)
 
 Read = TypeVar("Read")
 
 
 class NoUsableReply(Exception):
-    """A role gave no usable reply in all its tries; `failure` says why."""
+    """A role gave no usable reply in all its tries, or was not let; `failure` says why."""
 
-    def __init__(self, role: Role, problem: str) -> None:
-        super().__init__(problem)
-        self.failure = Failure(Reason.REPLY, f"the {role.replace('_', ' ')}'s reply was not usable: {problem}")
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 class Team:
@@ -33,26 +55,29 @@ class Team:
 
     def __init__(
         self,
-        client: Client,
+        source: Source,
         prompts: PromptSet,
         journal: Journal,
         folder: Path,
         fixed: Mapping[str, Any],
         phase: Callable[[int, str, str], None],
+        budget: Budget | None = None,
     ) -> None:
-        self._client, self._prompts, self._journal = client, prompts, journal
+        self._source, self._prompts, self._journal, self._budget = source, prompts, journal, budget
         self._folder, self._fixed, self._phase = folder, dict(fixed), phase
         self._calls = 0
+        self._orders: dict[tuple[Role, int], int] = {}  # how many calls a role has had in an iteration
+        self._asked: Counter[Prompt] = Counter()
 
     def plan(self, iteration: int, error: Failure | None = None) -> str:
         """The architect's technical plan, without code. `error` is what the last pipeline failed with."""
         prompt = self._prompts.render("architect", unified=False, error=error, **self._fixed)
-        return self._ask("architect", iteration, prompt, lambda reply: plain_text(reply, PLAN_LENGTH))
+        return self._ask("architect", iteration, prompt, lambda reply: plain_text(reply, PLAN_LENGTH), PROSE)
 
     def pipeline(self, iteration: int, error: Failure | None = None) -> tuple[str, Pipeline]:
         """The architect's plan and whole pipeline in one pass (unified initialisation, paper section 3.2 and A.1)."""
         prompt = self._prompts.render("architect", unified=True, error=error, **self._fixed)
-        return self._ask("architect", iteration, prompt, whole_pipeline)
+        return self._ask("architect", iteration, prompt, whole_pipeline, THREE_FILES)
 
     def engineer(
         self,
@@ -79,7 +104,8 @@ class Team:
             fresh=fresh,
             **self._fixed,
         )
-        return self._ask(role, iteration, prompt, lambda reply: component_source(reply, component))
+        expected = f"one fenced python block with the whole {component}.py, and no other code block"
+        return self._ask(role, iteration, prompt, lambda reply: component_source(reply, component), expected)
 
     def zero_shot(self, iteration: int, num_classes: int) -> Pipeline:
         """A whole pipeline from one prompt (paper, section 4.1), another sample of the answer in each iteration.
@@ -88,18 +114,22 @@ class Team:
         scored, and so that the machine can be used, its limits; the dataset card does not, as in the paper.
         """
         prompt = self._prompts.render("zero_shot", num_classes=num_classes, **self._fixed)
-        return self._ask("zero_shot", iteration, prompt, lambda r: whole_pipeline(r)[1], sample=iteration)
+        return self._ask("zero_shot", iteration, prompt, lambda reply: whole_pipeline(reply)[1], THREE_FILES)
 
     def analyst(self, iteration: int, history: str, log: str, sources: Mapping[str, str]) -> Proposal:
         """Which component to change, and how; under strategy=global, what to change in all of them."""
         prompt = self._prompts.render("analyst", history=history, log=log, sources=sources, **self._fixed)
-        together = bool(self._fixed.get("all_components"))
-        return self._ask("analyst", iteration, prompt, lambda reply: _proposal(reply, together), as_json=True)
+        choices = ("all",) if self._fixed.get("all_components") else COMPONENTS
+        wanted = " or ".join(f'"{name}"' for name in choices)
+        expected = f'one JSON object and nothing else: {{"component": {wanted}, "diagnosis": "…", "feedback": "…"}}'
+        as_json = schema.strict(Proposal)
+        as_json["properties"]["component"]["enum"] = list(choices)
+        return self._ask("analyst", iteration, prompt, lambda r: _proposal(r, choices), expected, as_json)
 
     def summary(self, iteration: int, step: str, diff: str) -> str:
         """A sentence or two on a step; what the model says of numbers is not used anywhere."""
         prompt = self._prompts.render("summarizer", step=step, diff=diff, **self._fixed)
-        return self._ask("summarizer", iteration, prompt, lambda reply: plain_text(reply, SUMMARY_LENGTH))
+        return self._ask("summarizer", iteration, prompt, lambda reply: plain_text(reply, SUMMARY_LENGTH), PROSE)
 
     def _ask(
         self,
@@ -107,42 +137,59 @@ class Team:
         iteration: int,
         prompt: Prompt,
         read: Callable[[str], Read],
-        as_json: bool = False,
-        sample: int = 0,
+        expected: str,
+        as_json: Mapping[str, Any] | None = None,
     ) -> Read:
-        problem = ""
+        problem, cut_off, who = "", 0, role.replace("_", " ")
         for attempt in range(1 + RE_ASKS):
-            asked = prompt if not attempt else _again(prompt, problem)
-            record = self._call(role, iteration, attempt, asked, as_json, sample)
+            asked = prompt if not attempt else _again(prompt, problem, expected)
+            record = self._call(role, iteration, attempt, asked, as_json)
+            if record["finish_reason"] in (REFUSED, CONTEXT):
+                raise NoUsableReply(Failure(Reason.REFUSED, f"the {who} was not let answer: {record['reply']}"))
             try:
-                if record["finish_reason"] == "length":
-                    raise UnusableReply("the reply was cut off at the output limit. Answer more briefly.")
+                if record["finish_reason"] == LENGTH:
+                    raise CutOff("the reply was cut off at the output limit. Answer more briefly.")
                 return read(record["reply"])
             except UnusableReply as error:
-                problem = str(error)
-        raise NoUsableReply(role, problem)
+                problem, cut_off = str(error), cut_off + isinstance(error, CutOff)
+                if cut_off > CUT_OFF_RE_ASKS:
+                    break
+        raise NoUsableReply(Failure(Reason.REPLY, f"the {who}'s reply was not usable: {problem}"))
 
     def _call(
-        self, role: Role, iteration: int, attempt: int, prompt: Prompt, as_json: bool, sample: int
+        self, role: Role, iteration: int, attempt: int, prompt: Prompt, as_json: Mapping[str, Any] | None
     ) -> dict[str, Any]:
+        """One call, recorded. A reply on record is never asked for again; a process that is killed while it waits for
+        one loses that reply alone, and it is asked for (and paid, uncounted) once more."""
         number = self._calls
         self._calls += 1
         file = f"calls/{number:03d}-{iteration:03d}-{role}.md"
+        order = self._orders.get((role, iteration), 0)
+        self._orders[role, iteration] = order + 1
+        # The same prompt again wants another answer. Counted here, where a resumed run passes all its calls again.
+        sample = self._asked[prompt]
+        self._asked[prompt] += 1
+        question = Question(role, iteration, order, prompt, as_json, sample)
+        if self._budget:
+            most = self._source.most(question)
+            self._budget.before_call(str(question), most.tokens, most.usd, trains=role != "summarizer")
 
         def ask() -> dict[str, Any]:
             self._phase(iteration, role, "")
-            reply = self._client.ask(prompt, as_json, sample)
+            answer = self._source.ask(question, lambda text: self._phase(iteration, role, text))
+            reply = answer.reply
             return {
                 "role": role,
                 "iteration": iteration,
                 "attempt": attempt,
-                "model": self._client.config.model,
-                "request": hashlib.sha256(f"{prompt.system}\0{prompt.user}".encode()).hexdigest(),
+                "model": answer.model,
+                "request": question.request,
                 "reply": reply.text,
                 "finish_reason": reply.finish_reason,
                 "tokens": reply.tokens,
                 "usd": reply.usd,
                 "call_seconds": reply.seconds,
+                "replay": answer.replay,
                 "file": file,
             }
 
@@ -153,6 +200,8 @@ class Team:
     def _write(self, file: str, record: Mapping[str, Any], prompt: Prompt) -> None:
         """The call as a file for people; the journal stays the truth."""
         cost = "price unknown" if record["usd"] is None else f"{record['usd']:.4f} USD"
+        if record["replay"]:
+            cost += f" (replayed, found by its {record['replay']}; tokens as recorded)"
         used = ", ".join(f"{count} {kind}" for kind, count in record["tokens"].items())
         header = (
             f"role: {record['role']}\niteration: {record['iteration']}\nattempt: {record['attempt']}\n"
@@ -167,13 +216,16 @@ class Team:
         path.write_text(text, encoding="utf-8", errors="replace")
 
 
-def _again(prompt: Prompt, problem: str) -> Prompt:
-    return Prompt(prompt.system, f"{prompt.user}\nYour last reply could not be used: {problem}\nAnswer again.\n")
+def _again(prompt: Prompt, problem: str, expected: str) -> Prompt:
+    return Prompt(
+        prompt.system,
+        f"{prompt.user}\nYour last reply could not be used: {problem}\nExpected: {expected}.\nAnswer again.\n",
+    )
 
 
-def _proposal(reply: str, all_components: bool) -> Proposal:
+def _proposal(reply: str, choices: Sequence[str]) -> Proposal:
     proposal = json_object(reply, Proposal)
-    if (proposal.component == "all") != all_components:
-        wanted = '"all"' if all_components else '"data", "model" or "training"'
+    if proposal.component not in choices:
+        wanted = " or ".join(f'"{name}"' for name in choices)
         raise UnusableReply(f"component must be {wanted}, not {proposal.component!r}.")
     return proposal

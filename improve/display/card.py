@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from improve.display.sentences import accepted_sentence, both_tests, comparison, doubt, headline, warnings
+from improve.display.sentences import (
+    accepted_sentence,
+    both_tests,
+    comparison,
+    doubt,
+    headline,
+    replays,
+    tokens_used,
+    unpriced,
+    warnings,
+)
 from improve.display.terminal import Writer
 from improve.display.text import count, interval, money, one_line, percent, time_taken
 from improve.history import History
@@ -54,14 +64,7 @@ def card_rows(history: History, run_folder: Path, resume: str = "") -> list[Row]
     rows += [Row("", text, "bold white on red") for text in warnings(history)]
     rows += _result(history)
     rows.append(Row("accepted", accepted_sentence(history)))
-    used = history.tokens["input"] + history.tokens["output"]
-    rows.append(
-        Row(
-            "cost",
-            f"{count(used, 'token')} in {count(len(history.calls), 'call')}, "
-            f"{money(history.usd, history.rule_based)}, {time_taken(history.seconds)}",
-        )
-    )
+    rows += _cost(history)
     rows.append(Row("sandbox", f"{run['tier']}, {one_line(run['tier_description'])}"))
     rows += [Row("note", one_line(note), "yellow") for note in run["notes"]]
     return [*rows, Row("", ""), *_commands(history, run_folder, resume), Row("", "")]
@@ -89,6 +92,17 @@ def _result(history: History) -> list[Row]:
     return [
         Row("test", "not yet: it is scored at the end"),
         Row("selection", f"best so far {selection}{doubt(history)}"),
+    ]
+
+
+def _cost(history: History) -> list[Row]:
+    calls = f"{count(history.costs.total_tokens, 'token')} in {count(len(history.calls), 'call')}"
+    paid = money(history.usd, history.rule_based)
+    return [
+        Row("cost", f"{calls}, {paid}, {time_taken(history.seconds)}"),
+        *(Row("tokens", text) for text in (tokens_used(history),) if text),
+        *(Row("price", text, "yellow") for text in (unpriced(history),) if text),
+        *(Row("replay", text, "yellow") for text in (replays(history),) if text),
     ]
 
 

@@ -107,6 +107,35 @@ def cost(history: History) -> str:
     return f"{short_count(tokens['input'] + tokens['output'])} tokens · {money(history.usd, history.rule_based)}"
 
 
+def tokens_used(history: History) -> str:
+    """ "41,000 read (9,000 of them cached), 4,210 written (1,200 of them reasoning)"; "" if none was used."""
+    tokens, said = history.tokens, []
+    for name, verb, part in (("input", "read", "cached"), ("output", "written", "reasoning")):
+        share = f" ({tokens[part]:,} of them {part})" if tokens[part] else ""
+        said.append(f"{tokens[name]:,} {verb}{share}")
+    return ", ".join(said) if history.costs.total_tokens else ""
+
+
+def unpriced(history: History) -> str:
+    """Of which models the price is not known, and what the others cost; "" if all prices are known."""
+    costs = history.costs
+    if not costs.unpriced:
+        return ""
+    rest = f"; the calls of known price cost {money(costs.paid, False)}" if costs.paid else ""
+    return one_line(f"the price of {', '.join(costs.unpriced)} is not known, so it is not counted{rest}")
+
+
+def replays(history: History) -> str:
+    """How the replies of a cassette were found; "" if the models were asked."""
+    found = [call["replay"] for call in history.replayed]
+    if not found:
+        return ""
+    by_step = found.count("step")
+    how = f"{len(found) - by_step:,} of {count(len(found), 'reply', 'replies')} found by the same prompt"
+    steps = f", {by_step:,} by role and step, because the prompt differed" if by_step else ""
+    return f"{how}{steps}; tokens are those recorded, and nothing was asked or paid"
+
+
 def tested(history: History, test: TestRecord) -> str:
     """ "test accuracy of the best pipeline: 81.3% (95% interval 80.1–82.5%)"."""
     name = f"test accuracy of the {test['which']} pipeline"

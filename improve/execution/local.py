@@ -105,8 +105,7 @@ class LocalExecutor:
                 speed["fit"] = fitting
 
         self.phase(iteration, "training", "")
-        limit = self.config.fit_seconds
-        hard = limit + max(GRACE_SECONDS, GRACE_SHARE * limit)
+        hard = hard_limit(self.config.fit_seconds)
         try:
             outcome = cell.run(self._command("fit", iteration, "fit"), hard, on_event)
         finally:
@@ -249,6 +248,11 @@ class LocalExecutor:
             writer = csv.DictWriter(file, ROW_KEYS)
             writer.writeheader()
             writer.writerows(rows)
+
+
+def hard_limit(fit_seconds: float) -> float:
+    """Seconds after which a training is ended by force."""
+    return fit_seconds + max(GRACE_SECONDS, GRACE_SHARE * fit_seconds)
 
 
 def worker_environment() -> dict[str, str]:

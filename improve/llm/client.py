@@ -1,178 +1,158 @@
-"""One language model through litellm: retries, timeouts, and errors in words for people.
+"""One language model through litellm, or the rule-based expert: a prompt in, a `Reply` out.
 
-litellm is imported at the first call, not before: it takes seconds, and a run whose answers are on record needs none.
+What may pass is tried again; what ends a run is an `LLMError`; what ends only this call (the provider declines, the
+prompt is too long) is a `Reply` that says so, because it goes on record like any other.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import tenacity
-
-from improve.config import LLMConfig
+from improve.config_llm import LLMConfig
 from improve.errors import LLMError
+from improve.llm import reply as replies
+from improve.llm import request
+from improve.llm.faults import CallFailed, Kind, asked_wait, in_words, kind_of
+from improve.llm.library import load, provider_of
+from improve.llm.price import price_of
+from improve.llm.reply import Reply
+from improve.llm.retry import policy
+from improve.llm.secrets import redact
 from improve.prompts import Prompt
 
 OFFLINE_PROVIDER = "offline"
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer. `usd` is None where the model's price is not known; `seconds` is wall time with retries."""
-
-    text: str
-    finish_reason: str
-    tokens: dict[str, int]  # input, cached, reasoning, output
-    usd: float | None
-    seconds: float
+# Faults that end this one call with a reply on record, and the reason that it gives.
+ENDS = {Kind.REFUSED: replies.REFUSED, Kind.CONTEXT: replies.CONTEXT, Kind.ENDLESS: replies.LENGTH}
 
 
 class Client:
-    """Asks the configured model. Raises `LLMError` for what retrying cannot mend (key, quota, address, request)."""
+    """Asks the configured model. `notify` is told in words when a call has to wait."""
 
     def __init__(self, config: LLMConfig, seed: int) -> None:
         self.config, self.seed = config, seed
-        self._litellm: Any = None
+        self.notify: Callable[[str], None] = lambda text: None
+        self._structured = config.structured  # how JSON is asked for: simpler after each refusal of the server
+        self._model = ""  # as litellm is told it; known after the first look at the provider
 
     @property
     def offline(self) -> bool:
         """Whether the rule-based expert answers and no language model is asked."""
         return self.config.model.startswith(OFFLINE_PROVIDER + "/")
 
-    def check_key(self) -> None:
-        """Refuse a run whose key is missing, before anything is spent."""
-        name = self.config.api_key_env
-        if name and not os.environ.get(name):
-            raise LLMError(
-                f"llm={self.config.name} needs a key in the environment variable {name}, which is not set.",
-                f"export {name}=…, or run without a language model: llm=offline",
-            )
-
-    def ask(self, prompt: Prompt, as_json: bool = False, sample: int = 0) -> Reply:
-        """One answered call; `as_json` asks the provider for a JSON object where it can.
+    def ask(self, prompt: Prompt, as_json: Mapping[str, Any] | None = None, sample: int = 0) -> Reply:
+        """One answered call; `as_json` is the JSON schema of the answer, which the provider is held to where it can.
 
         A prompt that is asked several times gets another seed for each `sample`, where the provider takes one. The
         caller numbers the samples, so that a resumed run, which asks only for some of them, goes on with the right one.
+        Raises `LLMError` for what retrying cannot mend (key, credit, address) and for what did not pass in time.
         """
-        litellm = self._load()
         started = time.monotonic()
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(self._retryable(litellm)),
-            wait=_wait,
-            stop=tenacity.stop_after_delay(self.config.retry_seconds),
-            reraise=True,
-        )
-        try:
-            response = retrying(litellm.completion, **self._request(prompt, as_json, sample))
-        except litellm.exceptions.APIError as error:
-            raise self._explained(error) from None
-        except litellm.openai.OpenAIError as error:
-            raise self._explained(error) from None
-        return self._reply(litellm, response, time.monotonic() - started)
-
-    def _load(self) -> Any:
-        """litellm, as Any: its module attributes are not typed."""
-        if self._litellm is None:
-            # Without this litellm asks the network for prices while it is imported.
-            os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-            litellm: Any = importlib.import_module("litellm")
-            litellm.suppress_debug_info = True
-            litellm.drop_params = True
-            if self.offline:
-                from improve.llm.offline.provider import OfflineProvider
-
-                litellm.custom_provider_map = [{"provider": OFFLINE_PROVIDER, "custom_handler": OfflineProvider()}]
-            self._litellm = litellm
-        return self._litellm
-
-    def _request(self, prompt: Prompt, as_json: bool, sample: int) -> dict[str, Any]:
-        config = self.config
-        request: dict[str, Any] = {
-            "model": config.model,
-            "messages": [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}],
-            "max_tokens": config.max_output_tokens,
-            "timeout": config.timeout_seconds,
-            # Retries are ours (tenacity), so that they are counted and capped in one place.
-            "max_retries": 0,
-            "num_retries": 0,
-            "seed": _seed(self.seed, sample),
-        }
-        if config.temperature is not None:
-            request["temperature"] = config.temperature
-        if config.api_base:
-            request["api_base"] = config.api_base
-        if config.api_key_env:
-            request["api_key"] = os.environ[config.api_key_env]
-        elif config.api_base:
-            request["api_key"] = "none"  # litellm wants one, local servers do not
-        if as_json:
-            request["response_format"] = {"type": "json_object"}
-        return request
-
-    @staticmethod
-    def _retryable(litellm: Any) -> tuple[type[BaseException], ...]:
-        names = ("RateLimitError", "InternalServerError", "ServiceUnavailableError", "APIConnectionError", "Timeout")
-        return tuple(getattr(litellm.exceptions, name) for name in names)
-
-    def _explained(self, error: Exception) -> LLMError:
-        # The provider's text may quote the request; the key is never in it, but cut what could be long.
-        text = " ".join(str(error).split())[:300]
-        key = os.environ.get(self.config.api_key_env or "")
-        if key:
-            text = text.replace(key, "[key]")
-        return LLMError(
-            f"llm={self.config.name} ({self.config.model}) did not answer: {text}",
-            "see `improve doctor`; the same command resumes the run where it stopped",
-        )
-
-    def _reply(self, litellm: Any, response: Any, seconds: float) -> Reply:
-        choices = response.choices
-        text = (choices[0].message.content or "") if choices else ""
-        usage = getattr(response, "usage", None)
-        tokens = {
-            "input": getattr(usage, "prompt_tokens", 0) or 0,
-            "cached": _detail(usage, "prompt_tokens_details", "cached_tokens"),
-            "reasoning": _detail(usage, "completion_tokens_details", "reasoning_tokens"),
-            "output": getattr(usage, "completion_tokens", 0) or 0,
-        }
-        reason = (choices[0].finish_reason or "") if choices else "empty"
-        return Reply(text, reason, tokens, self._usd(litellm, tokens), round(seconds, 3))
-
-    def _usd(self, litellm: Any, tokens: dict[str, int]) -> float | None:
         if self.offline:
-            return 0.0
-        model = self.config.model
-        if model not in litellm.model_cost and model.split("/", 1)[-1] not in litellm.model_cost:
-            return None
-        parts: Any = litellm.cost_per_token(
-            model=model, prompt_tokens=tokens["input"], completion_tokens=tokens["output"]
-        )
-        total = float(sum(part or 0.0 for part in parts))
-        # litellm answers 0 for names whose price it lacks: unknown, not free.
-        return total if total > 0 else None
+            from improve.llm.offline.expert import answer
+
+            text = answer(prompt.system, prompt.user, self._seed(sample), self.config.model.endswith("/random"))
+            return Reply(text, "stop", dict(replies.NOTHING), 0.0, 0.0)
+        litellm, _ = load()
+        try:
+            response = self._answered(prompt, as_json, started, self._seed(sample))
+        except CallFailed as failed:
+            seconds = time.monotonic() - started
+            if failed.kind not in ENDS:
+                raise self._explained(failed, seconds) from None
+            # What was declined is not paid, if a price is known at all; an endless answer was, and nobody knows what.
+            paid = failed.kind is Kind.ENDLESS or not price_of(self.config, litellm.model_cost)
+            return replies.declined(ENDS[failed.kind], failed.text, None if paid else 0.0, seconds)
+        return replies.read(self.config, response, litellm.model_cost, time.monotonic() - started)
+
+    def _seed(self, sample: int) -> int:
+        """The run's own seed for sample 0, else a hash of both (below 2³¹): runs of a study have different samples."""
+        if not sample:
+            return self.seed
+        return int.from_bytes(hashlib.sha256(f"{self.seed} sample {sample}".encode()).digest()[:4], "big") >> 1
+
+    def _answered(self, prompt: Prompt, schema: Mapping[str, Any] | None, started: float, seed: int) -> Any:
+        """litellm's response after as many tries as it needs. A retry may not last beyond the cap, either."""
+        response: Any = None
+        for attempt in policy(self.config, self.notify):
+            with attempt:
+                seconds = self.config.timeout_seconds
+                if attempt.retry_state.attempt_number > 1:
+                    seconds = min(seconds, max(1.0, started + self.config.retry_seconds - time.monotonic()))
+                response = self._try(prompt, schema, seconds, seed)
+        return response
+
+    def _try(self, prompt: Prompt, schema: Mapping[str, Any] | None, seconds: float, seed: int) -> Any:
+        """One try: litellm's response. Raises `CallFailed`."""
+        litellm, wire = load()
+        arguments = request.build(self.config, self.model(), prompt, schema, self._structured, seed)
+        try:
+            return litellm.completion(**arguments, timeout=wire.begin(seconds))
+        except (litellm.openai.OpenAIError, ImportError) as error:
+            problem = error
+        failed = self._failed(problem, "response_format" in arguments)
+        if failed.kind is Kind.FORMAT:
+            # Not a fault that is waited for: asked again at once, in the simpler way, from now on.
+            self._structured = request.simpler(self._structured) or "text"
+            return self._try(prompt, schema, seconds, seed)
+        raise failed
+
+    def model(self) -> str:
+        """The model as litellm is told it. Raises `LLMError` for a name that no provider has."""
+        if not self._model:
+            config = self.config
+            known = provider_of(config.model, config.api_base)
+            if known is None and config.api_base is None:
+                raise LLMError(
+                    f"llm={config.name}: litellm knows no provider for llm.model={config.model}.",
+                    "write PROVIDER/MODEL, for instance openai/gpt-4o; a server of your own needs llm.api_base=URL",
+                )
+            # Behind an address of one's own, names are free: "Qwen/Qwen2.5-Coder" is no provider.
+            self._model = config.model if known else f"openai/{config.model}"
+        return self._model
+
+    def _failed(self, error: Exception, structured: bool) -> CallFailed:
+        litellm, wire = load()
+        if wire.too_long:
+            return CallFailed(Kind.ENDLESS, "the answer is longer than can be read.", wire.status)
+        text = redact(str(getattr(error, "message", "") or error), self.config.api_key_env)
+        unreached = isinstance(error, (litellm.exceptions.Timeout, litellm.exceptions.APIConnectionError))
+        if isinstance(error, ImportError):
+            status: int | None = 400  # a provider whose package is not installed
+        elif wire.status is not None:
+            status = wire.status if wire.status >= 400 else None  # an answer that is no answer: HTML, cut off, stalled
+        else:
+            status = None if unreached else getattr(error, "status_code", None)
+        # litellm's words leave out what the server's answer says in codes ("insufficient_quota").
+        everything = text + wire.begun.decode(errors="replace")
+        kind = kind_of(status, everything, structured)
+        return CallFailed(kind, in_words(text), status, asked_wait(wire.headers, everything))
+
+    def _explained(self, failed: CallFailed, seconds: float) -> LLMError:
+        config = self.config
+        who = f"llm={config.name} ({config.model})"
+        status = f"{failed.status}: " if failed.status else ""
+        resume = "the same command resumes the run where it stopped"
+        if failed.kind is Kind.AGAIN:
+            asks = f", and asks to wait {failed.wait:.0f} s" if failed.wait else ""
+            return LLMError(
+                f"{who} gave no reply in {seconds:.0f} s{asks}: {status}{failed.text}",
+                f"{resume}; llm.retry_seconds={config.retry_seconds:g} is how long it may try",
+            )
+        fixes = {
+            401: f"check the key in the variable {config.api_key_env or 'of the provider'}",
+            402: "add credit to the account, or choose another model",
+            403: f"check what the key in the variable {config.api_key_env or 'of the provider'} may use",
+            404: "check llm.model and llm.api_base",
+            429: "raise the account's quota, or choose another model",
+        }
+        fix = fixes.get(failed.status or 0, "see `improve doctor llm=NAME`, and the keys of llm with --cfg job")
+        return LLMError(f"{who} refused the call: {status}{failed.text}", f"{fix}; {resume}")
 
 
-def _seed(seed: int, sample: int) -> int:
-    """The run's own seed for sample 0, else a hash of both (below 2³¹): other runs of a study have other samples."""
-    if not sample:
-        return seed
-    return int.from_bytes(hashlib.sha256(f"{seed} sample {sample}".encode()).digest()[:4], "big") >> 1
-
-
-def _detail(usage: Any, group: str, name: str) -> int:
-    return getattr(getattr(usage, group, None), name, 0) or 0
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """The server's Retry-After if it gave one, else exponential with jitter; seconds."""
-    error = state.outcome.exception() if state.outcome else None
-    headers: Any = getattr(getattr(error, "response", None), "headers", None) or {}
-    asked = str(headers.get("retry-after", ""))
-    if asked.isdigit():
-        return float(asked)
-    return float(tenacity.wait_exponential_jitter(initial=1, max=60)(state))
+def has_key(config: LLMConfig) -> bool:
+    """Whether the key that the configuration names is set, or none is named."""
+    return not config.api_key_env or bool(os.environ.get(config.api_key_env, "").strip())

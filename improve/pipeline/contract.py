@@ -47,7 +47,7 @@ def check_component(component: Component, source: str) -> Failure | None:
         return fail(Reason.SYNTAX, f"{getattr(error, 'msg', error)} (line {line}).", text)
     except (RecursionError, MemoryError):
         return fail(Reason.SYNTAX, "nested too deeply to be parsed.")
-    missing = [name for name in REQUIRED[component] if name not in _defined(tree)]
+    missing = [name for name in REQUIRED[component] if name not in defined(tree)]
     if missing:
         return fail(Reason.CONTRACT, f"must define {', '.join(missing)} at the top level.")
     for name in _imported(tree):
@@ -58,7 +58,8 @@ def check_component(component: Component, source: str) -> Failure | None:
     return None
 
 
-def _defined(tree: ast.Module) -> set[str]:
+def defined(tree: ast.Module) -> set[str]:
+    """The names that a module has at its top level."""
     names: set[str] = set()
     for node in tree.body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import yaml
 
-from improve.display.sentences import comparison, doubt, images, not_accepted, tries, warnings
+from improve.costs import Costs, by_role, call_tokens
+from improve.display.sentences import comparison, doubt, images, not_accepted, replays, tries, unpriced, warnings
 from improve.display.text import cut_middle, last_overwritten, llm_name, one_line, percent
 from improve.domain import COMPONENTS, Verdict
-from improve.history import History, Iteration, call_tokens, sum_tokens, sum_usd
+from improve.history import History, Iteration
 from improve.records import LLMRecord, TestRecord
 from improve.report.charts import MARK_NAMES, ScoreChart, score_chart
 from improve.report.confusion import Confusion, confusion
@@ -63,15 +64,6 @@ class Image:
 
 
 @dataclass(frozen=True)
-class RoleCost:
-    role: str
-    calls: int
-    tokens: dict[str, int]
-    usd: float | None
-    seconds: float
-
-
-@dataclass(frozen=True)
 class RunView:
     """All that the page of a run shows."""
 
@@ -88,7 +80,9 @@ class RunView:
     best_sources: tuple[Source, ...]
     confusion: Confusion | None
     worst: tuple[Image, ...]
-    costs: tuple[RoleCost, ...]
+    costs: dict[str, Costs]  # by role
+    replays: str
+    unpriced: str
     config: str
 
 
@@ -112,7 +106,9 @@ def run_view(history: History, files: RunFiles) -> RunView:
         best_sources=_sources(best, files) if best else (),
         confusion=confusion(test["confusion"], names) if test else None,
         worst=_worst(test, files) if test else (),
-        costs=_costs(history.calls),
+        costs=by_role(history.calls),
+        replays=replays(history),
+        unpriced=unpriced(history),
         config=yaml.safe_dump(history.run["config"], sort_keys=False, allow_unicode=True),
     )
 
@@ -141,6 +137,8 @@ def _story(history: History) -> list[str]:
         kept = history.count(Verdict.ACCEPTED) or "none"
         what = "A change" if history.refines else "A further pipeline"
         said.append(f"{what} is kept only if it does better on images whose labels it cannot see: {kept} did.")
+    if history.finished is not None and history.ended_by_budget:
+        said.append(f"It ended before all {history.planned} iterations: {one_line(history.finished['reason'])}")
     if history.finished is None:
         said.append(_unfinished(history))
     elif history.best_test is None:
@@ -222,13 +220,3 @@ def _worst(test: TestRecord, files: RunFiles) -> tuple[Image, ...]:
             confidence = float(entry["confidence"])
             found.append(Image(uri, str(entry["true"]), str(entry["predicted"]), confidence))
     return tuple(found)
-
-
-def _costs(calls: tuple[LLMRecord, ...]) -> tuple[RoleCost, ...]:
-    by_role: dict[str, list[LLMRecord]] = {}
-    for call in calls:
-        by_role.setdefault(call["role"], []).append(call)
-    return tuple(
-        RoleCost(role, len(made), sum_tokens(made), sum_usd(made), sum(call["call_seconds"] for call in made))
-        for role, made in by_role.items()
-    )

@@ -7,7 +7,7 @@ from improve.strategies.workshop import Workshop
 
 
 def iterative(workshop: Workshop) -> None:
-    """The first pipeline, then `strategy.iterations` revisions of one component each."""
+    """The first pipeline, then `strategy.iterations` revisions of one component each; fewer if the run is stopped."""
     for iteration in workshop.iterations():
         if workshop.incumbent is None:
             begin(workshop, iteration)

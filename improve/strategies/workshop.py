@@ -18,6 +18,7 @@ from improve.acceptance import Judgement, judge
 from improve.agents import views
 from improve.agents.parsing import Proposal
 from improve.agents.team import NoUsableReply, Team
+from improve.budget import Budget
 from improve.config import UNREFINED, Config
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason, Verdict
@@ -30,6 +31,7 @@ from improve.strategies.audit import audit
 from improve.strategies.guard import violation
 
 MAX_DIFF = 6000  # characters of a diff that the summarizer is shown
+MAX_REFUSALS = 3  # iterations in a row that the language model declines, after which a run ends
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,16 @@ class Workshop:
     """One run's state. `steps` is the history that the analyst reads; all its numbers come from the journal."""
 
     def __init__(
-        self, config: Config, dataset: Dataset, team: Team, executor: LocalExecutor, journal: Journal, folder: Path
+        self,
+        config: Config,
+        dataset: Dataset,
+        team: Team,
+        executor: LocalExecutor,
+        journal: Journal,
+        folder: Path,
+        budget: Budget | None = None,
     ) -> None:
-        self.config, self.dataset, self.team = config, dataset, team
+        self.config, self.dataset, self.team, self.budget = config, dataset, team, budget
         self.executor, self.journal, self.folder = executor, journal, folder
         self.labels = dataset.labels("selection")
         self.refines = config.strategy.name not in UNREFINED  # else each pipeline stands alone, and there are no roles
@@ -56,12 +65,17 @@ class Workshop:
         self.first: int | None = None  # the iteration of the first pipeline that had a score
         self.steps: list[views.Step] = []
         self.plan = ""
+        self.stopped = ""  # why the loop should end before its time, in words; "" as long as it should not
+        self._refusals = 0  # in a row
         self._last_failure: Failure | None = None
         self._proposed: dict[int, str] = {}
 
     def iterations(self) -> Iterator[int]:
-        """The numbers of the iterations, from 0: the first pipeline."""
-        yield from range(1 + self.config.strategy.iterations)
+        """The numbers of the iterations, from 0: the first pipeline; fewer if the run is stopped."""
+        for iteration in range(1 + self.config.strategy.iterations):
+            if self.stopped:
+                return
+            yield iteration
 
     # ------------------------------------------------------------------ proposals
 
@@ -201,6 +215,9 @@ class Workshop:
         )
 
     def _fit(self, iteration: int, pipeline: Pipeline) -> Fit:
+        if self.budget:
+            self.budget.before_training(f"the training of iteration {iteration}")
+
         def train() -> dict[str, Any]:
             fit = self.executor.fit(iteration, pipeline, self._upcoming(iteration))
             last = fit.rows[-1] if fit.rows else {}
@@ -272,6 +289,7 @@ class Workshop:
         failure: Failure | None = None,
     ) -> None:
         """Record the verdict, change the incumbent if it is one, and let the summarizer say a sentence."""
+        self._count_refusals(failure)
         accepted = judgement.verdict is Verdict.ACCEPTED and pipeline is not None and given is not None
         before = self.incumbent
         if accepted and pipeline is not None and given is not None and fit is not None:
@@ -296,6 +314,12 @@ class Workshop:
         text = self._summary(step, before, pipeline, feedback)
         self.journal.once(f"summary-{iteration}", "summary", lambda: {"iteration": iteration, "text": text})
         self.steps.append(dataclasses.replace(step, note=text))
+
+    def _count_refusals(self, failure: Failure | None) -> None:
+        refused = failure is not None and failure.reason is Reason.REFUSED
+        self._refusals = self._refusals + 1 if refused else 0
+        if failure and self._refusals == MAX_REFUSALS:
+            self.stopped = f"the language model declined {MAX_REFUSALS} times in a row; the last time {failure.message}"
 
     def _tidy(self, iteration: int, before: Incumbent | None, accepted: bool) -> None:
         """Keep the weights of the first pipeline and of the incumbent; nobody needs the others."""

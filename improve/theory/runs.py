@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from improve.costs import costs
 from improve.display.text import count
 from improve.domain import Verdict
 from improve.errors import DataError, ResumeError
-from improve.history import History, Iteration, sum_usd
+from improve.history import History, Iteration
 from improve.journal import JOURNAL
 
 LOCAL, GLOBAL = "iterative", "global"
@@ -138,7 +139,7 @@ def _gain(iteration: Iteration) -> float:
 def _cost(iterations: Sequence[Iteration]) -> Cost:
     seconds = sum(iteration.training["fit_seconds"] for iteration in iterations if iteration.training)
     calls = [call for iteration in iterations for call in iteration.calls]
-    return Cost(sum(iteration.tokens for iteration in iterations), sum_usd(calls), seconds)
+    return Cost(sum(iteration.tokens for iteration in iterations), costs(calls).usd, seconds)
 
 
 def cautions(runs: Sequence[RecordedRun]) -> list[str]:

@@ -1,0 +1,116 @@
+"""The code blocks and the prose of a reply. Lines are taken whole, and a block only if both its fences are there.
+
+What a model thinks aloud (`<think>…</think>`) is neither: it is left out, with the blocks in it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})[ \t]*([^`]*)$")
+THINK = r"(?:think|thinking|thought|reasoning|reflection)"
+THINK_OPENS = re.compile(rf"^\s*<{THINK}>", re.IGNORECASE)
+THINK_CLOSES = re.compile(rf"</{THINK}>", re.IGNORECASE)
+THINK_LINE = re.compile(rf"^\s*</?{THINK}>\s*$", re.IGNORECASE)
+
+
+class UnusableReply(Exception):
+    """What is wrong with a reply, in words for the role that wrote it."""
+
+
+class CutOff(UnusableReply):
+    """The reply ends in the middle."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: the words after its opening fence, its text, and the last line of prose before it."""
+
+    info: str
+    text: str
+    before: str
+
+    @property
+    def tag(self) -> str:
+        """The language: "python" of "```{python} title=x", "" if none is named."""
+        words = re.split(r"[\s:,{}]+", self.info.strip("{} \t").lower())
+        return words[0].lstrip(".")
+
+
+def scan(reply: str, open_end: bool = False) -> tuple[list[Block], str]:
+    """The blocks of a reply in their order, and its prose. `open_end` takes the last block without its closing fence.
+
+    Raises `CutOff` for a block or thoughts without an end, `UnusableReply` where thoughts end inside of a block: what
+    belongs to the answer is then a guess.
+    """
+    scanner = _Scanner()
+    for line in re.sub(r"\r+\n", "\n", reply).split("\n"):
+        scanner.feed(line)
+    return scanner.end(open_end)
+
+
+class _Scanner:
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.prose: list[str] = []
+        self._lines: list[str] = []  # of the open block
+        self._opened: re.Match[str] | None = None
+        self._thinking = False
+
+    def feed(self, line: str) -> None:
+        rest: str | None = line
+        while rest is not None:
+            rest = self._take(rest)
+
+    def _take(self, line: str) -> str | None:
+        """Take a line in; gives what is left of it after a tag, None if nothing is."""
+        if self._thinking:
+            close = THINK_CLOSES.search(line)
+            self._thinking = close is None
+            return line[close.end() :] if close else None
+        if self._opened is not None:
+            self._inside(line, self._opened)
+            return None
+        opens = THINK_OPENS.match(line)
+        if opens:
+            self._thinking = True
+            return line[opens.end() :]
+        if THINK_CLOSES.search(line):
+            # Some servers leave the opening tag out: all before this was thought.
+            self.blocks, self.prose = [], []
+            return THINK_CLOSES.split(line)[-1]
+        self._opened = FENCE.match(line)
+        if self._opened is None:
+            self.prose.append(line)
+        return None
+
+    def _inside(self, line: str, opened: re.Match[str]) -> None:
+        fence, bare = opened[2], line.strip()
+        if len(bare) >= len(fence) and set(bare) == {fence[0]}:
+            self._close(opened)
+        elif THINK_LINE.match(line):
+            raise UnusableReply("thoughts end inside of a code block, so it is not clear what the answer is.")
+        else:
+            self._lines.append(line)
+
+    def _close(self, opened: re.Match[str]) -> None:
+        before = next((text for text in reversed(self.prose) if text.strip()), "")
+        text = "\n".join(_outdented(self._lines, opened[1])).rstrip() + "\n"
+        self.blocks.append(Block(opened[3].strip(), text, before.strip()))
+        self.prose.append("")
+        self._opened, self._lines = None, []
+
+    def end(self, open_end: bool) -> tuple[list[Block], str]:
+        if self._thinking:
+            raise CutOff("the thoughts do not end, so there is no answer. Think less, and answer.")
+        if self._opened is not None:
+            if not open_end:
+                raise CutOff("a code block is not closed; the reply may have been cut off. Send the whole file again.")
+            self._close(self._opened)
+        return self.blocks, "\n".join(self.prose).strip()
+
+
+def _outdented(lines: list[str], indent: str) -> list[str]:
+    """A block in a list is indented as its fence is."""
+    return [line.removeprefix(indent) for line in lines]
