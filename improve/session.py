@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,7 +43,7 @@ def run(config: Config) -> Path:
     prompts = PromptSet(config.prompts.name, config.prompts.path)
     client = Client(config.llm, config.seed)
     client.check_key()
-    check_source(config.dataset)
+    check_source(config.dataset, cache_folder(config.cache_dir))
     folder = run_folder(config)
     journal = Journal(folder)
     try:
@@ -74,7 +75,8 @@ def _carry_out(
     finished: bool,
 ) -> None:
     sandbox = choose(config.sandbox.mode)
-    dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note)
+    progress = partial(display.phase, 0, "preparing")
+    dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note, progress)
     extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
     weights = pretrained(cache_folder(config.cache_dir), extra)
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)

@@ -15,11 +15,13 @@ from PIL import Image
 from improve import datasets
 from improve.config import Config, DatasetConfig, check
 from improve.datasets import prepare, sources
+from improve.datasets.source import Downloads
 from improve.datasets.sources import dsprites
 from improve.errors import ConfigError, DataError
 
 REPO = Path(__file__).resolve().parent.parent
 CONF = Path(datasets.__file__).parent.parent / "conf" / "dataset"
+NOWHERE = Downloads(Path("/no/downloads"))
 NAMES = ("digits", "dsprites_orientation", "folder")
 
 
@@ -101,7 +103,7 @@ def test_dsprites_labels_are_the_rotations_of_their_images(tmp_path: Path) -> No
     dataset = prepare(
         configured("dsprites_orientation", image_size=64, train=400, selection=200, test=200), tmp_path, str
     )
-    order = dsprites.load(configured("dsprites_orientation", train=400, selection=200, test=200), str)
+    order = dsprites.load(configured("dsprites_orientation", train=400, selection=200, test=200), NOWHERE, str)
     rotation = {order.read(row, 64, 64).picture.image.tobytes(): order.labels[row] for row in range(800)}
     images = np.load(dataset.inputs_folder("test") / "images.npy")
     found = [rotation[image.tobytes()] for image in images]
@@ -118,7 +120,7 @@ def test_dsprites_seed_draws_other_images(tmp_path: Path) -> None:
 
 def test_more_sprites_than_there_are() -> None:
     with pytest.raises(DataError, match="737,280"):
-        dsprites.load(configured("dsprites_orientation", train=740_000), str)
+        dsprites.load(configured("dsprites_orientation", train=740_000), NOWHERE, str)
 
 
 def test_digits(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from improve.config import DatasetConfig
-from improve.datasets.source import Source, from_arrays
+from improve.datasets.source import Downloads, Source, from_arrays
 from improve.errors import DataError
 
 SIDE = 64
@@ -28,11 +28,11 @@ WINDOW = 30  # pixels: no shape reaches further
 CHUNK = 2048  # images rendered at once
 
 
-def key(config: DatasetConfig) -> str:
+def key(config: DatasetConfig, downloads: Downloads) -> str:
     return "dsprites"
 
 
-def load(config: DatasetConfig, notify: Callable[[str], None]) -> Source:
+def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
     """As many images as train, selection and test ask for together, drawn by `split_seed`, none twice."""
     counts = (config.train, config.selection, config.test)
     wanted = LATENTS if None in counts else sum(count or 0 for count in counts)
