@@ -81,7 +81,7 @@ class Downloads:
 
 
 def given_part(name: str, names: Collection[str]) -> int:
-    """The part that the images of the split `name` belong to, where the splits `names` are given ("train", "val", "test").
+    """The part that the images of the split `name` belong to; `names` are all that are given ("train", "val", "test").
 
     The paper's rule (section 4.1): a given test set is the test set; else a given validation set is; else 80/20.
     """

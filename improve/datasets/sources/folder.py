@@ -34,7 +34,11 @@ class Folder:
 
 def key(config: DatasetConfig, downloads: Downloads) -> str:
     """Names, sizes and times of all image files. Raises `DataError` for a folder that is no dataset."""
-    folders = scan(find_root(config.path or ""))
+    return key_of(scan(find_root(config.path or "")))
+
+
+def key_of(folders: dict[str, Folder]) -> str:
+    """Names, sizes and times of the image files that `scan` has found."""
     return "\n".join(
         f"{part} {name} {state(folder.root.resolve() / file for file in files)}"
         for part, folder in folders.items()
@@ -130,22 +134,22 @@ def _scan_classes(root: Path) -> Folder:
         files = folder.classes.setdefault(unicodedata.normalize("NFC", shown(class_folder.name)), [])
         files += _image_files(class_folder, root, folder.ignored)
     folder.ignored.update(_kind(entry.name) for entry in _entries(root) if not entry.is_dir())
-    shown = shown(str(root))
+    place = shown(str(root))
     if not folder.classes:
         raise DataError(
-            f"{shown} has no class folders.", "put the images of each class into a folder that is named after the class"
+            f"{place} has no class folders.", "put the images of each class into a folder that is named after the class"
         )
     if len(folder.classes) == 1:
         only = next(iter(_folders(root)))
         inside = f"; if the classes are inside of it, use dataset.path={shown(str(only))}" if _folders(only) else ""
         raise DataError(
-            f"{shown} has one class folder only ({next(iter(folder.classes))!r}), but a classifier needs two.",
+            f"{place} has one class folder only ({next(iter(folder.classes))!r}), but a classifier needs two.",
             f"add a folder for each further class{inside}",
         )
     empty = [name for name, files in folder.classes.items() if not files]
     if empty:
         raise DataError(
-            f"{len(empty)} class folders in {shown} hold no images: {', '.join(repr(name) for name in empty[:5])}.",
+            f"{len(empty)} class folders in {place} hold no images: {', '.join(repr(name) for name in empty[:5])}.",
             f"add images ({', '.join(sorted(IMAGE_EXTENSIONS)[:8])}, …) or remove the folder",
         )
     return folder
