@@ -7,6 +7,7 @@ import http.client
 import io
 import shutil
 import socket
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from improve.datasets.source import Downloads
 from improve.errors import DataError
 
 SILENCE_SECONDS = 20.0  # a server that says nothing for so long is out of reach
+LONGEST = 200  # characters of a library's own words
 FAILURES = (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError, zipfile.BadZipFile)
 
 
@@ -26,10 +28,13 @@ class _Bar(io.TextIOBase):
 
     def __init__(self, what: str, show: Callable[[str], None]) -> None:
         self._what, self._show = what, show
+        self._streams = sys.stdout, sys.stderr
 
     def write(self, text: str) -> int:
         if text.strip():
-            self._show(f"downloading {self._what}: {text.strip()}")
+            # Whoever shows it may write to the streams that this object stands in for.
+            with contextlib.redirect_stdout(self._streams[0]), contextlib.redirect_stderr(self._streams[1]):
+                self._show(f"{self._what}: {text.strip()}")
         return len(text)
 
 
@@ -51,6 +56,8 @@ def fetching(
             with contextlib.redirect_stderr(bar), contextlib.redirect_stdout(bar):
                 yield
         except FAILURES as error:
+            if isinstance(error, RuntimeError) and type(error) is not RuntimeError:
+                raise  # RecursionError and the like are bugs; torchvision reports damaged files as a plain RuntimeError
             raise _explained(error, what, into, by_hand) from error
         finally:
             socket.setdefaulttimeout(before)
@@ -65,9 +72,10 @@ def _explained(error: BaseException, what: str, into: Path, by_hand: str) -> Dat
     if number in FORBIDDEN and not isinstance(error, URLError):
         reason = getattr(error, "strerror", None) or error
         return DataError(f"{what} cannot be written to {into} ({reason}).", f"choose {elsewhere}")
-    reason = getattr(error, "reason", None) or error
+    reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
+    reason = reason if len(reason) <= LONGEST else reason[:LONGEST] + "…"
     return DataError(
-        f"{what} could not be downloaded to {into} ({reason or type(error).__name__}).",
+        f"{what} could not be downloaded to {into} ({reason}).",
         f"start again once the network is there, or {by_hand}",
     )
 

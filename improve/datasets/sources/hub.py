@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def _fetch(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], 
     cache = downloads.folder / "hub"
     notify(f"loading {config.path} with the library `datasets` (downloads are kept in {cache})")
     what = f"The dataset {config.path}"
+    # It tells of each retry on stderr, in the middle of our display.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         with fetching(what, cache, BY_HAND, downloads, notify):
             return library.load_dataset(path, config.hub_config, revision=config.hub_revision, cache_dir=str(cache))
