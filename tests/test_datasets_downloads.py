@@ -11,9 +11,11 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +35,17 @@ CLASSES = ["airplane", "automobile", "bird"]
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder, slowly enough for two to meet, and keeps the paths that were sent in `sent`."""
+
+    sent: list[str]
+
     def log_message(self, format: str, *args: object) -> None: ...
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        if self.command == "GET" and self.headers.get("Method") is None:  # torchvision asks once for redirects alone
+            self.sent.append(self.path)
+            time.sleep(0.3)
+        super().copyfile(source, outputfile)
 
 
 @pytest.fixture
@@ -42,6 +54,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
     folder = tmp_path / "server"
     folder.mkdir()
     monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(Quiet, "sent", [], raising=False)
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
@@ -111,6 +124,17 @@ def test_cifar10_is_downloaded_once(tmp_path: Path, cifar: tuple[np.ndarray, np.
     told.clear()
     prepare(configured("cifar10", split_seed=1), tmp_path / "cache", told.append)
     assert not any("downloading" in line for line in told)
+
+
+def test_two_runs_at_once_share_a_download(tmp_path: Path, cifar: tuple[np.ndarray, np.ndarray]) -> None:
+    """Two datasets of the same files: the second run waits for the first one's download."""
+    told: list[str] = []
+    with ThreadPoolExecutor(2) as threads:
+        configs = (configured("cifar10"), configured("cifar10c1"))
+        both = list(threads.map(lambda config: prepare(config, tmp_path / "cache", told.append), configs))
+    assert [dataset.counts["test"] for dataset in both] == [30, 30]
+    assert Quiet.sent == ["/cifar.tar.gz"]
+    assert "another run is downloading CIFAR-10" in told
 
 
 def test_a_damaged_download_is_not_used(
