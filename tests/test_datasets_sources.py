@@ -22,7 +22,11 @@ from improve.errors import ConfigError, DataError
 REPO = Path(__file__).resolve().parent.parent
 CONF = Path(datasets.__file__).parent.parent / "conf" / "dataset"
 NOWHERE = Downloads(Path("/no/downloads"))
-NAMES = ("digits", "dsprites_orientation", "folder")
+NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
+PAPER = {
+    *("cifar10", "cifar10c1", "cifar10c5", "tiny_imagenet", "svhn", "dsprites_orientation"),
+    *("cassava", "animals4", "arabic_letters", "kitchenware"),
+}
 
 
 def configured(name: str, **values: object) -> DatasetConfig:
@@ -140,11 +144,20 @@ def test_digits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_yaml_matches_the_schema(name: str) -> None:
-    config = Config(dataset=configured(name, **({"path": "."} if name == "folder" else {})))
+    own = name in ("folder", "csv", "hub")
+    config = Config(dataset=configured(name, **({"path": "."} if own else {})))
     config.acceptance.rule = "paired"
     check(config)
     assert config.dataset.name == name
     assert config.dataset.source in sources.names()
+    assert own or config.dataset.description
+    lines = (CONF / f"{name}.yaml").read_text().splitlines()
+    assert lines[0].startswith(f"# python -m improve.run dataset={name}")
+    assert any("Test images:" in line for line in lines if line.startswith("#")), "which of the paper's rules applies"
+
+
+def test_all_of_the_papers_datasets_are_there() -> None:
+    assert set(NAMES) >= PAPER
 
 
 @pytest.mark.parametrize(
@@ -155,6 +168,9 @@ def test_yaml_matches_the_schema(name: str) -> None:
         ({"channels": 4}, "dataset.channels=4"),
         ({"unreadable": "ignore"}, "dataset.unreadable=ignore"),
         ({"path": None}, "needs dataset.path"),
+        ({"path": None, "source": "csv"}, "dataset=csv needs dataset.path"),
+        ({"path": None, "source": "hub"}, "OWNER/NAME"),
+        ({"severity": 3}, "dataset.severity=3"),
     ],
 )
 def test_bad_settings_are_refused(values: dict[str, object], message: str) -> None:
