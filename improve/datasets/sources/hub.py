@@ -25,6 +25,7 @@ from improve.errors import ConfigError, DataError, nearest
 from improve.pipeline.template.images import UnreadableImage, decode
 
 NO_LABEL = -1
+LABEL_KINDS = ("int", "uint", "string", "large_string", "bool")  # starts of Arrow's names
 BY_HAND = "download the dataset's files and give their folder as dataset.path=DIR"
 
 
@@ -134,6 +135,14 @@ def _label_column(config: DatasetConfig, split: Any) -> str:
             f"dataset.label_column={config.label_column}: the dataset has no such column.",
             nearest(config.label_column, split.features),
         )
+    kinds = {name: str(getattr(feature, "dtype", "a list")) for name, feature in split.features.items()}
+    kind = kinds[config.label_column]
+    if not kind.startswith(LABEL_KINDS):
+        names = [name for name, other in kinds.items() if other.startswith(LABEL_KINDS)]
+        raise DataError(
+            f"dataset.label_column={config.label_column}: that column cannot be used as labels ({kind}).",
+            f"choose another one: {', '.join(names) or 'this dataset has none'}",
+        )
     return config.label_column
 
 
@@ -149,10 +158,11 @@ def _labels(splits: dict[str, Any], label: str) -> tuple[tuple[str, ...], np.nda
     """Class names and N class numbers, split after split. Raises `DataError` for missing labels and a single class."""
     values = [value for split in splits.values() for value in split[label]]
     missing = sum(value is None or value == NO_LABEL for value in values)
-    kinds = {type(value).__name__ for value in values}
-    if missing or len(kinds) != 1 or not kinds <= {"int", "str", "bool"}:
-        what = f"{missing:,} of {len(values):,} are missing" if missing else f"they are {', '.join(sorted(kinds))}"
-        raise DataError(f"Column {label!r} cannot be used as labels: {what}.", "choose dataset.label_column=NAME")
+    if missing:
+        raise DataError(
+            f"{missing:,} of {len(values):,} images have no label in column {label!r}.",
+            "choose dataset.label_column=NAME",
+        )
     used = sorted(set(values))
     feature = next(iter(splits.values())).features[label]
     # A class of the feature that no image has is none that could be learnt.
