@@ -43,7 +43,7 @@ class Competition:
         if found is None and config.path:
             raise DataError(
                 f"dataset.path={config.path} does not hold {self.title}: there is no {' or '.join(self.signs)}.",
-                f"give the folder of the unpacked download; to get it, {self.by_hand}",
+                self.by_hand,
             )
         return found
 

@@ -55,7 +55,7 @@ def read_table(path: Path) -> Table:
     except csv.Error as error:
         raise DataError(f"{name} is no CSV file that can be read ({error}).", "save it as CSV in UTF-8") from error
     except OSError as error:
-        raise DataError(f"{name} cannot be opened ({error.strerror}).", "check the path dataset.path") from error
+        raise DataError(f"{name} cannot be opened ({error.strerror}).", "check dataset.path") from error
     rows = [row for row in rows if any(cell.strip() for cell in row)]
     if len(rows) < 2:
         raise DataError(f"{name} has no rows below its header.", "give a row for each image")
