@@ -28,13 +28,15 @@ from scipy import ndimage
 from improve.config import DatasetConfig
 from improve.datasets import sources
 from improve.datasets.corruptions import NAMES, corrupt, draw
-from improve.datasets.source import Downloads, Source
+from improve.datasets.source import Downloads, Source, from_arrays
+from improve.datasets.sources import dsprites
 from improve.pipeline.export import TEMPLATE
 from improve.pipeline.template.images import UnreadableImage, find_images, to_array
 
 REPEATS = 5
 BATCH = 128
 CLASSES = 10
+ON_PIL, PILLOW = "torchvision on PIL images", "plain Pillow"  # what the other paths are compared with
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 
 
@@ -114,13 +116,13 @@ def augmentation(images: np.ndarray, folder: Path) -> Iterator[tuple[str, Callab
         ]
     )
     few = images[: max(BATCH, len(images) // 8)]  # the slow paths need no more
-    plain = DataLoader(PerImage([Image.fromarray(image) for image in few], pil), BATCH, shuffle=True)  # type: ignore[arg-type]
+    from_pil: Any = PerImage([Image.fromarray(image) for image in few], pil)
     single = [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in few]
-    one_by_one = DataLoader(PerImage(single, tensors), BATCH, shuffle=True)  # type: ignore[arg-type]
-    yield "torchvision on PIL images: crop, flip, normalise", lambda: epoch(plain)
-    yield "torchvision v2 on one tensor after the other: the same", lambda: epoch(one_by_one)
+    from_tensors: Any = PerImage(single, tensors)
+    yield f"{ON_PIL}: crop, flip, normalise", lambda: epoch(DataLoader(from_pil, BATCH, shuffle=True))
+    yield "torchvision v2 on single tensors: the same", lambda: epoch(DataLoader(from_tensors, BATCH, shuffle=True))
     usual = augment.Chain(augment.RandomShift(4), augment.RandomHorizontalFlip())
-    yield "template: RandomShift(4), RandomHorizontalFlip, normalise", ours(usual)
+    yield "template: crop (RandomShift), flip, normalise", ours(usual)
     yield "template: normalise alone", ours(None)
     for name, part in (
         ("RandomErasing", augment.RandomErasing()),
@@ -130,6 +132,9 @@ def augmentation(images: np.ndarray, folder: Path) -> Iterator[tuple[str, Callab
         yield f"template: crop, flip, normalise, {name}", ours(augment.Chain(usual, part))
     yield "template: normalise, MixUp", ours(augment.MixUp(CLASSES), labels=True)
     yield "template: normalise, CutMix", ours(augment.CutMix(CLASSES), labels=True)
+
+
+def quiet(text: str) -> None: ...
 
 
 def read_all(source: Source, side: int, most: int) -> int:
@@ -155,27 +160,28 @@ def reading(folder: Path, photos: Path | None, count: int) -> Iterator[tuple[str
             file = folder / name / str(row % 2) / f"{row}.{suffix}"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(file, quality=90)
-    table = folder / "small.csv"
     files = sorted((folder / "small").rglob("*.png"))
+    table = folder / "small.csv"
     table.write_text("path,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
     downloads = Downloads(folder)
-    sets = [("32 × 32 PNG", folder / "small", 32), ("400 × 533 JPEG to 128", folder / "large", 128)]
+
+    def loaded(name: str, **values: Any) -> Source:
+        return sources.find(name).load(DatasetConfig(name="bench", source=name, **values), downloads, quiet)
+
+    sets = [("400 × 533 JPEG to 128", folder / "large", 128), ("32 × 32 PNG", folder / "small", 32)]
     if photos:
-        sets.append((f"{photos.name}/ to 128", photos, 128))
+        sets.insert(0, (f"{photos.name}/ to 128", photos, 128))
     for title, place, side in sets:
         found = [file for _, file in zip(range(count), find_images([place]), strict=False)]
-        yield f"plain Pillow: {title}", partial(plain_pillow, found, side)
-        config = DatasetConfig(name="bench", source="folder", path=str(place), image_size=side)
-        source = sources.find("folder").load(config, downloads, str)
+        yield f"{PILLOW}: {title}", partial(plain_pillow, found, side)
+        source = loaded("folder", path=str(place), image_size=side)
         yield f"folder: {title}", partial(read_all, source, side, count)
-    config = DatasetConfig(name="bench", source="csv", path=str(table), image_size=32)
-    listed = sources.find("csv").load(config, downloads, str)
-    yield "csv: 32 × 32 PNG", lambda: read_all(listed, 32, count)
-    config = DatasetConfig(name="bench", source="digits")
-    digits = sources.find("digits").load(config, downloads, str)
-    yield "digits: an array in memory (as cifar10, svhn, fashion_mnist)", lambda: read_all(digits, 8, count)
-    config = DatasetConfig(name="bench", source="dsprites", train=count, selection=0, test=0)
-    yield "dsprites: rendered", lambda: len(sources.find("dsprites").load(config, downloads, str).labels)
+    listed = loaded("csv", path=str(table), image_size=32)
+    yield "csv: 32 × 32 PNG", partial(read_all, listed, 32, count)
+    arrays = from_arrays(small, np.arange(count) % CLASSES, [str(number) for number in range(CLASSES)])
+    yield "cifar10, svhn: 32 × 32 arrays", partial(read_all, arrays, 32, count)
+    latents = np.arange(0, dsprites.LATENTS, dsprites.LATENTS // (4 * count))
+    yield "dsprites: 64 × 64, rendered", lambda: len(dsprites.render(latents))
 
     def corrupted() -> int:
         for row in range(count // 4):
@@ -183,7 +189,7 @@ def reading(folder: Path, photos: Path | None, count: int) -> Iterator[tuple[str
             corrupt(small[row], name, 5, random)
         return count // 4
 
-    yield f"cifar10c5: one of {len(NAMES)} corruptions", corrupted
+    yield f"cifar10c5: 32 × 32, one of {len(NAMES)} corruptions", corrupted
 
 
 def report(title: str, paths: Iterator[tuple[str, Callable[[], int]]], baseline: str, repeats: int) -> None:
@@ -211,8 +217,8 @@ def main() -> None:
         folder = Path(place)
         try:
             paths = augmentation(pictures(count, 32, 32), folder)
-            report("augmentation of 32 × 32 colour images", paths, "torchvision on PIL", repeats)
-            report("sources", reading(folder, arguments.folder, count // 4), "plain Pillow", repeats)
+            report("augmentation of 32 × 32 colour images", paths, ON_PIL, repeats)
+            report("sources", reading(folder, arguments.folder, count // 4), PILLOW, repeats)
         except UnreadableImage as error:
             sys.exit(f"an image of {arguments.folder} {error}")
 

@@ -47,8 +47,8 @@ def fetching(
     Raises `DataError` if they fail, which names `by_hand`: what people can do without a network, "put … into …".
     """
     downloads.folder.mkdir(parents=True, exist_ok=True)
-    before = socket.getdefaulttimeout()
     with locked(downloads.folder / f"{into.name}.lock", lambda text: notify(f"another run is downloading {what}")):
+        before = socket.getdefaulttimeout()
         try:
             socket.setdefaulttimeout(SILENCE_SECONDS)
             bar = _Bar(what, downloads.progress)
