@@ -20,7 +20,7 @@ from improve.errors import ConfigError
 @dataclass
 class DatasetConfig:
     name: str = "???"  # how run folders and tables call it
-    source: str = "???"  # which loader: dsprites, digits, folder
+    source: str = "???"  # which loader: a module of improve/datasets/sources
     path: str | None = None  # where the images are, for sources that need it
     description: str = ""  # what the user knows about the images, in natural language; the roles read it
     image_size: int | None = None  # side in pixels to which images are resized (square); None: the source decides
@@ -33,6 +33,13 @@ class DatasetConfig:
     split_seed: int = 0  # the split is a function of the images and this number alone, never of the run's seed
     fit_seconds: float = 60.0  # suggested time limit of one training: executor.fit_seconds follows it unless given
     unreadable: str = "fail"  # fail | skip: what to do with files that cannot be read as images
+    path_column: str | None = None  # csv: the column of file paths; hub: of images; None: "path", the only image column
+    label_column: str = "label"  # csv, hub: the column of class names
+    split_column: str | None = None  # csv: the column that says train, val or test; None: our split
+    group_column: str | None = None  # csv: the column of what must stay in one split (a patient, a writer); None: none
+    hub_config: str | None = None  # hub: which configuration of a dataset that has several
+    hub_revision: str | None = None  # hub: a commit, branch or tag; None: the newest
+    severity: int | None = None  # cifar10c: how strong the corruptions are, 1 or 5
 
 
 @dataclass
@@ -219,7 +226,12 @@ def _check_dataset(dataset: DatasetConfig) -> None:
             raise ConfigError(f"{key}={number} is too small.", f"use {key}={least} or more")
     if dataset.channels not in (None, 1, 3):
         raise ConfigError(f"dataset.channels={dataset.channels} is not an option.", "use 1 (grey), 3 (RGB) or null")
-    if dataset.source == "folder" and not dataset.path:
-        raise ConfigError(
-            "dataset=folder needs dataset.path.", "add dataset.path=DIR, the folder that has one folder for each class"
-        )
+    if dataset.severity not in (None, 1, 5):
+        raise ConfigError(f"dataset.severity={dataset.severity} is not an option.", "use 1 or 5")
+    for source, hint in (
+        ("folder", "DIR, the folder that has one folder for each class"),
+        ("csv", "FILE.csv, a table of image paths and labels"),
+        ("hub", "OWNER/NAME, a dataset of the Hugging Face hub, or a folder that holds one"),
+    ):
+        if dataset.source == source and not dataset.path:
+            raise ConfigError(f"dataset={source} needs dataset.path.", f"add dataset.path={hint}")

@@ -43,9 +43,9 @@ class Preview:
     def of(cls, config: Config) -> Preview:
         """Of a checked configuration; its images are prepared for it, if they are not yet."""
         prompts = PromptSet(config.prompts.name, config.prompts.path)
-        check_source(config.dataset)
         cache = cache_folder(config.cache_dir)
-        dataset = prepare(config.dataset, cache, lambda note: None, selection_split(config))
+        check_source(config.dataset, cache)
+        dataset = prepare(config.dataset, cache, lambda note: None, select_on=selection_split(config))
         executor = LocalExecutor(
             config.executor,
             choose("auto"),

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,7 +56,7 @@ def run(config: Config, resume: str = "") -> Path:
     finished = _is_finished(folder)
     if not finished:
         source.check(config.strategy.iterations)
-        check_source(config.dataset)
+        check_source(config.dataset, cache_folder(config.cache_dir))
     _make(folder)
     journal = Journal(folder)
     try:
@@ -92,8 +93,9 @@ def _carry_out(
     began: float,
 ) -> None:
     sandbox = choose(config.sandbox.mode)
-    dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note, selection_split(config))
-    weights = usable_weights(config.executor, cache_folder(config.cache_dir))
+    cache, progress = cache_folder(config.cache_dir), partial(display.phase, 0, "preparing")
+    dataset = prepare(config.dataset, cache, display.note, progress, selection_split(config))
+    weights = usable_weights(config.executor, cache)
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
     journal.listeners.append(display.record)
     try:

@@ -35,8 +35,8 @@ import dataclasses
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 load = dsprites.load
-def slow_load(config, notify):
-    source = load(config, notify)
+def slow_load(config, downloads, notify):
+    source = load(config, downloads, notify)
     def read(row, height, width):
         time.sleep(float(sys.argv[2]))
         return source.read(row, height, width)

@@ -15,12 +15,18 @@ from PIL import Image
 from improve import datasets
 from improve.config import Config, DatasetConfig, check
 from improve.datasets import prepare, sources
+from improve.datasets.source import Downloads
 from improve.datasets.sources import dsprites
 from improve.errors import ConfigError, DataError
 
 REPO = Path(__file__).resolve().parent.parent
 CONF = Path(datasets.__file__).parent.parent / "conf" / "dataset"
-NAMES = ("digits", "dsprites_orientation", "folder")
+NOWHERE = Downloads(Path("/no/downloads"))
+NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
+PAPER = {
+    *("cifar10", "cifar10c1", "cifar10c5", "tiny_imagenet", "svhn", "dsprites_orientation"),
+    *("cassava", "animals4", "arabic_letters", "kitchenware"),
+}
 
 
 def configured(name: str, **values: object) -> DatasetConfig:
@@ -101,7 +107,7 @@ def test_dsprites_labels_are_the_rotations_of_their_images(tmp_path: Path) -> No
     dataset = prepare(
         configured("dsprites_orientation", image_size=64, train=400, selection=200, test=200), tmp_path, str
     )
-    order = dsprites.load(configured("dsprites_orientation", train=400, selection=200, test=200), str)
+    order = dsprites.load(configured("dsprites_orientation", train=400, selection=200, test=200), NOWHERE, str)
     rotation = {order.read(row, 64, 64).picture.image.tobytes(): order.labels[row] for row in range(800)}
     images = np.load(dataset.inputs_folder("test") / "images.npy")
     found = [rotation[image.tobytes()] for image in images]
@@ -118,7 +124,7 @@ def test_dsprites_seed_draws_other_images(tmp_path: Path) -> None:
 
 def test_more_sprites_than_there_are() -> None:
     with pytest.raises(DataError, match="737,280"):
-        dsprites.load(configured("dsprites_orientation", train=740_000), str)
+        dsprites.load(configured("dsprites_orientation", train=740_000), NOWHERE, str)
 
 
 def test_digits(tmp_path: Path) -> None:
@@ -138,11 +144,20 @@ def test_digits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_yaml_matches_the_schema(name: str) -> None:
-    config = Config(dataset=configured(name, **({"path": "."} if name == "folder" else {})))
+    own = name in ("folder", "csv", "hub")
+    config = Config(dataset=configured(name, **({"path": "."} if own else {})))
     config.acceptance.rule = "paired"
     check(config)
     assert config.dataset.name == name
     assert config.dataset.source in sources.names()
+    assert own or config.dataset.description
+    lines = (CONF / f"{name}.yaml").read_text().splitlines()
+    assert lines[0].startswith(f"# python -m improve.run dataset={name}")
+    assert any("Test images:" in line for line in lines if line.startswith("#")), "which of the paper's rules applies"
+
+
+def test_all_of_the_papers_datasets_are_there() -> None:
+    assert set(NAMES) >= PAPER
 
 
 @pytest.mark.parametrize(
@@ -153,6 +168,9 @@ def test_yaml_matches_the_schema(name: str) -> None:
         ({"channels": 4}, "dataset.channels=4"),
         ({"unreadable": "ignore"}, "dataset.unreadable=ignore"),
         ({"path": None}, "needs dataset.path"),
+        ({"path": None, "source": "csv"}, "dataset=csv needs dataset.path"),
+        ({"path": None, "source": "hub"}, "OWNER/NAME"),
+        ({"severity": 3}, "dataset.severity=3"),
     ],
 )
 def test_bad_settings_are_refused(values: dict[str, object], message: str) -> None:

@@ -9,11 +9,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from improve.cache import cache_folder
 from improve.config import DatasetConfig
 from improve.datasets import sources
 from improve.datasets.build import fill_entry
 from improve.datasets.cache import ensure
 from improve.datasets.dataset import Dataset, open_dataset
+from improve.datasets.source import Downloads
 from improve.domain import Split
 from improve.errors import DataError
 from improve.pipeline.template import images
@@ -22,31 +24,38 @@ __all__ = ["Dataset", "check_source", "prepare"]
 
 # They say how a dataset is called, described and used, not what it holds.
 LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds")
+DOWNLOADS = "downloads"  # the folder in the cache for what sources download
 
 
-def check_source(config: DatasetConfig) -> None:
+def check_source(config: DatasetConfig, cache: Path | None = None) -> None:
     """Refuse at once what is visibly no dataset: an unknown source, a missing folder, one class, an empty class."""
-    sources.find(config.source).key(config)
+    sources.find(config.source).key(config, Downloads((cache or cache_folder()) / DOWNLOADS))
 
 
 def prepare(
-    config: DatasetConfig, cache: Path, notify: Callable[[str], None], select_on: Split = "selection"
+    config: DatasetConfig,
+    cache: Path,
+    notify: Callable[[str], None],
+    progress: Callable[[str], None] = lambda text: None,
+    select_on: Split = "selection",
 ) -> Dataset:
     """The dataset that `config` describes, from `cache` if it was prepared before.
 
-    `notify` is told what goes on, a line at a time. `select_on="test"` is for `protocol=paper`: the selection split
-    holds the test images then, and those that it would have held train (see `split.split_in_two`).
+    `notify` is told what goes on, a line at a time, and `progress` how far it is, a progress bar at a time.
+    `select_on="test"` is for `protocol=paper`: the selection split holds the test images then, and those that it would
+    have held train (see `split.split_in_two`).
 
-    Refuses with `DataError` or `ConfigError`: an unknown source, folders that are no dataset (at once), unreadable
-    images, too few images, no space, no permission.
+    Refuses with `DataError` or `ConfigError`: an unknown source, folders that are no dataset (at once), images that
+    cannot be downloaded, unreadable images, too few images, no space, no permission.
     """
     source = sources.find(config.source)
-    entry = cache / f"{_file_name(config.name)}-{_key(config, source.key(config), select_on)}"
+    downloads = Downloads(cache / DOWNLOADS, progress)
+    entry = cache / f"{_file_name(config.name)}-{_key(config, source.key(config, downloads), select_on)}"
     description = config.description.strip()
 
     def fill(folder: Path) -> None:
         notify(f"preparing the images of {config.name} (once; they are kept in {entry})")
-        fill_entry(folder, source.load(config, notify), config, notify, select_on)
+        fill_entry(folder, source.load(config, downloads, notify), config, progress, select_on)
 
     ensure(entry, fill, notify)
     try:

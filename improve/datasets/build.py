@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ import numpy as np
 from improve.config import DatasetConfig
 from improve.datasets import card
 from improve.datasets.cache import allocate, file_hash, forget_times, write_array
-from improve.datasets.dataset import HIDDEN, IMAGES, LABELS, MANIFEST
+from improve.datasets.dataset import HIDDEN, IMAGES, LABELS, MANIFEST, STRATA
+from improve.datasets.progress import Bar
 from improve.datasets.source import FREE, PARTS, SELECTION, TEST, TRAIN, Source
 from improve.datasets.split import Items, order, split, split_in_two
 from improve.domain import Split
@@ -26,7 +26,6 @@ from improve.errors import DataError
 from improve.pipeline.template import images as preparation
 
 BATCH = 16  # images that a thread reads at a time
-PROGRESS_SECONDS = 2.0
 EXAMPLES = 5  # files named in a message
 
 
@@ -59,16 +58,21 @@ class Readable:
 
 
 def fill_entry(
-    folder: Path, source: Source, config: DatasetConfig, notify: Callable[[str], None], select_on: Split = "selection"
+    folder: Path,
+    source: Source,
+    config: DatasetConfig,
+    progress: Callable[[str], None],
+    select_on: Split = "selection",
 ) -> None:
     """Fills the empty `folder` as `improve.datasets.dataset` describes. Raises `DataError`.
 
-    With `select_on="test"` the selection split is the test images once more, blinded anew.
+    `progress` is told how far it is, some times a second at most. With `select_on="test"` the selection split is the
+    test images once more, blinded anew.
     """
     height, width = (config.image_size, config.image_size) if config.image_size else source.size
     scratch = folder / "scratch"
     pixels = allocate(scratch, (len(source.labels), height, width, config.channels or 3))
-    readings = _read_all(source, pixels, notify)
+    readings = _read_all(source, pixels, progress)
     images, findings, details = _readable(source, readings, pixels, config)
     _, groups = np.unique([reading.picture for reading in images.readings], return_inverse=True)
     items = Items(
@@ -79,11 +83,13 @@ def fill_entry(
     numbers = {"train": TRAIN, "selection": SELECTION if select_on == "selection" else TEST, "test": TEST}
     rows = {name: _ordered(images, parts, name, part, config.split_seed) for name, part in numbers.items()}
     _write(folder, images, rows)
+    strata = _write_strata(folder, images, rows["test"])
     manifest = _describe(images, rows["train"], np.load(folder / "train" / IMAGES, mmap_mode="r"))
     manifest["counts"] = {name: len(rows[name]) for name in PARTS}
     findings = [*source.findings, *findings, *found, *_about_split(source, parts)]
     manifest["findings"] = findings + (["the selection images are the test images"] if select_on == "test" else [])
     manifest["details"] = [*details, *examples]
+    manifest["strata"] = strata
     del pixels, images
     scratch.unlink()
     paths = sorted(folder.rglob("*.npy"))
@@ -92,7 +98,7 @@ def fill_entry(
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def _read_all(source: Source, pixels: np.ndarray, notify: Callable[[str], None]) -> list[Reading]:
+def _read_all(source: Source, pixels: np.ndarray, progress: Callable[[str], None]) -> list[Reading]:
     """Reads every image of the source into its row of `pixels`, on all cores if the source gains from that."""
     _, height, width, channels = pixels.shape
 
@@ -108,16 +114,14 @@ def _read_all(source: Source, pixels: np.ndarray, notify: Callable[[str], None])
         return Reading(raw.digest, picture, grey, raw.picture.height, raw.picture.width, raw.picture.format)
 
     readings: list[Reading] = []
-    told = time.monotonic()
+    bar = Bar(len(pixels), "images", progress)
     cores = len(os.sched_getaffinity(0)) if source.threads else 1
     with ThreadPoolExecutor(cores) as threads:
         for start in range(0, len(pixels), cores * BATCH):
             starts = range(start, min(start + cores * BATCH, len(pixels)), BATCH)
             batches = [range(first, min(first + BATCH, len(pixels))) for first in starts]
             readings += chain.from_iterable(threads.map(lambda rows: [read(row) for row in rows], batches))
-            if time.monotonic() - told >= PROGRESS_SECONDS:
-                told = time.monotonic()
-                notify(f"preparing images: {len(readings):,} of {len(pixels):,}")
+            bar.at(len(readings))
     return readings
 
 
@@ -211,6 +215,17 @@ def _write(folder: Path, images: Readable, rows: dict[str, np.ndarray]) -> None:
             path.chmod(0o644)
         if secret:
             forget_times([target / IMAGES, target])
+
+
+def _write_strata(folder: Path, images: Readable, test: np.ndarray) -> list[str]:
+    """Writes which stratum each test image belongs to, beside the hidden labels and in their order; gives the names."""
+    if images.source.strata is None:
+        return []
+    names, numbers = np.unique([images.source.strata[row] for row in images.rows[test]], return_inverse=True)
+    path = folder / HIDDEN / STRATA
+    path.touch(mode=0o600)
+    write_array(path, numbers.astype(np.int64), np.arange(len(test)))
+    return [str(name) for name in names]
 
 
 def _describe(images: Readable, train: np.ndarray, pixels: np.ndarray) -> dict[str, Any]:

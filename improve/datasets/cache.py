@@ -34,7 +34,7 @@ def ensure(entry: Path, build: Callable[[Path], None], notify: Callable[[str], N
     with explained(entry.parent):
         entry.parent.mkdir(parents=True, exist_ok=True)
         remove_left_over(entry.parent)
-        with _locked(entry.with_name(entry.name + ".lock"), notify):
+        with locked(entry.with_name(entry.name + ".lock"), notify):
             if entry.is_dir():
                 return
             building = entry.with_name(entry.name + ".building")
@@ -59,7 +59,8 @@ def remove_left_over(cache: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path, notify: Callable[[str], None]) -> Iterator[None]:
+def locked(path: Path, notify: Callable[[str], None]) -> Iterator[None]:
+    """Holds the lock of the file `path`; it ends with the process. `notify` is told if another one has it."""
     with open(path, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,6 +7,7 @@ The folder of an entry:
     selection/images.npy              for the sandbox: blinded, in a random order, nothing else beside it
     test/images.npy
     hidden/selection.npy, test.npy    the labels in that order: for the scorer alone
+    hidden/test_strata.npy            the kinds of the test images in that order, where the source tells some apart
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ MANIFEST = "manifest.json"
 IMAGES = "images.npy"
 LABELS = "labels.npy"
 HIDDEN = "hidden"
+STRATA = "test_strata.npy"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Dataset:
     counts: Mapping[str, int]  # images in train, selection and test
     images_per_class: tuple[int, ...]  # in train, in the order of `class_names`
     findings: tuple[str, ...]  # what people should know about the images; part of the card
+    strata: tuple[str, ...] = ()  # names of the kinds of test images; see `test_strata`
     details: tuple[str, ...] = ()  # examples to the findings, with file names and classes: for people only
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)  # statistics of the training images
     files: Mapping[str, str] = field(default_factory=dict, repr=False)  # relative path → SHA-256
@@ -65,6 +68,15 @@ class Dataset:
     def labels(self, split: Split) -> np.ndarray:
         """The hidden labels (N int64), in the order of the rows of `inputs_folder(split)`."""
         return np.asarray(np.load(self.folder / HIDDEN / f"{split}.npy"), dtype=np.int64)
+
+    def test_strata(self) -> list[str] | None:
+        """The kind of each test image (a corruption), in the order of `labels("test")`; None if there are no kinds.
+
+        As hidden as the labels: for reports after the test split was scored.
+        """
+        if not self.strata:
+            return None
+        return [self.strata[number] for number in np.load(self.folder / HIDDEN / STRATA)]
 
     def write_subset(self, split: Split, rows: np.ndarray, target: Path) -> None:
         """Makes the folder `target` with an images.npy of these rows of a split, in this order."""
@@ -147,6 +159,7 @@ def open_dataset(folder: Path, name: str, description: str) -> Dataset:
             counts=manifest["counts"],
             images_per_class=tuple(manifest["images_per_class"]),
             findings=tuple(manifest["findings"]),
+            strata=tuple(manifest["strata"]),
             details=tuple(manifest["details"]),
             facts=manifest["facts"],
             files=manifest["files"],

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from PIL import Image
 
+from improve.config import DatasetConfig
 from improve.pipeline.template.images import Picture
 
 # Parts of a prepared dataset, as numbers in arrays.
@@ -19,6 +21,17 @@ TEST: Final = 2
 UNUSED: Final = -1
 FREE: Final = -2  # the source leaves it open: our split decides
 PARTS: Final = ("train", "selection", "test")
+
+# What people call a split that comes with the images, in lower case.
+SPLIT_NAMES: Final = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,9 @@ class Source:
     raise `UnreadableImage`. `name(row)` is what people call that image. `findings`: what they should know, one
     sentence each, without anything about single images of the selection and test splits. `threads`: whether
     reading gains from several (files), or would only wait for the interpreter's lock (small arrays).
+    `groups`: N names of what belongs together (a patient, a writer), so that the same group never straddles splits;
+    None: no groups. `strata`: N names of the kinds of test images whose accuracy is worth telling apart (a
+    corruption), "" for the other images; None: no such kinds.
     """
 
     class_names: tuple[str, ...]
@@ -48,10 +64,40 @@ class Source:
     name: Callable[[int], str]
     findings: tuple[str, ...] = ()
     threads: bool = True
+    groups: list[str] | None = None
+    strata: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """Where a source keeps what it downloads, unless `dataset.path` says so, and who is told how far it is."""
+
+    folder: Path
+    progress: Callable[[str], None] = lambda text: None
+
+    def root(self, config: DatasetConfig, name: str) -> Path:
+        """The folder of the source `name`: the user's `dataset.path`, else one below `folder`."""
+        return Path(config.path).expanduser() if config.path else self.folder / name
+
+
+def given_part(name: str, names: Collection[str]) -> int:
+    """The part that the images of the split `name` belong to; `names` are all that are given ("train", "val", "test").
+
+    The paper's rule (section 4.1): a given test set is the test set; else a given validation set is; else 80/20.
+    """
+    if name == "test" or (name == "val" and "test" not in names):
+        return TEST
+    if name == "val":
+        return SELECTION
+    return TRAIN if len(names) > 1 else FREE
 
 
 def from_arrays(
-    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], parts: np.ndarray | None = None
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    parts: np.ndarray | None = None,
+    findings: Sequence[str] = (),
 ) -> Source:
     """A source of images that lie in memory: N × H × W (grey) or N × H × W × 3 uint8, and N class numbers."""
 
@@ -67,5 +113,6 @@ def from_arrays(
         size=(images.shape[1], images.shape[2]),
         read=read,
         name=lambda row: f"image {row}",
+        findings=tuple(findings),
         threads=False,
     )

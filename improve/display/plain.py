@@ -48,7 +48,9 @@ class PlainDisplay:
         with self._lock:
             self._progress.phase = Phase(iteration, stage, detail)
             if self._progress.elapsed - self._last_line >= QUIET_SECONDS:
-                self._line(f"{self._where(iteration)}: {self._progress.phase.text}")
+                # Before the first record, the images are being prepared and there is no pipeline yet.
+                where = f"{self._where(iteration)}: " if self._progress.history else ""
+                self._line(where + self._progress.phase.text)
 
     def note(self, text: str) -> None:
         with self._lock:

@@ -12,6 +12,7 @@ from improve.history import History
 from improve.journal import Record
 
 STAGES = {
+    "preparing": "preparing the images",
     "architect": "the architect plans the pipeline",
     "analyst": "the analyst chooses what to improve",
     "data_engineer": "the data engineer writes",

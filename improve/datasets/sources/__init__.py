@@ -2,12 +2,12 @@
 
 A source defines two functions:
 
-    key(config) -> str                 what the images depend on, found out quickly, without reading them;
-                                       refuses what can be refused by then (`DataError`)
-    load(config, notify) -> Source     the images, their classes, and the splits that come with them
+    key(config, downloads) -> str                what the images depend on, found out quickly, without reading them;
+                                                 refuses what can be refused by then (`DataError`)
+    load(config, downloads, notify) -> Source    the images, their classes, and the splits that come with them
 
-`Source` and helpers are in `improve/datasets/source.py`. Adding a source takes one file here and one
-`conf/dataset/NAME.yaml`.
+`Source`, `Downloads` and helpers are in `improve/datasets/source.py`, `files.py`, `table.py` and `fetch.py`. Adding a
+source takes one file here and one `conf/dataset/NAME.yaml`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from improve.config import DatasetConfig
-from improve.datasets.source import Source
+from improve.datasets.source import Downloads, Source
 from improve.errors import ConfigError, nearest
 
 
 class SourceModule(Protocol):
     """What a module of this package defines."""
 
-    key: Callable[[DatasetConfig], str]
-    load: Callable[[DatasetConfig, Callable[[str], None]], Source]
+    key: Callable[[DatasetConfig, Downloads], str]
+    load: Callable[[DatasetConfig, Downloads, Callable[[str], None]], Source]
 
 
 def names() -> list[str]:

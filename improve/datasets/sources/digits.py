@@ -7,16 +7,16 @@ from collections.abc import Callable
 import numpy as np
 
 from improve.config import DatasetConfig
-from improve.datasets.source import Source, from_arrays
+from improve.datasets.source import Downloads, Source, from_arrays
 
 LEVELS = 16  # the library's pixels are 0…16
 
 
-def key(config: DatasetConfig) -> str:
+def key(config: DatasetConfig, downloads: Downloads) -> str:
     return "digits"
 
 
-def load(config: DatasetConfig, notify: Callable[[str], None]) -> Source:
+def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
     # scikit-learn takes a second to import and is needed only when the images are not prepared yet.
     from sklearn.datasets import load_digits
 

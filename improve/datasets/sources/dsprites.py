@@ -1,4 +1,7 @@
-"""dSprites, rendered: one white shape on black, 64 × 64 pixels; the class is the shape's rotation (40 classes).
+"""dSprites: one white shape on black, 64 × 64 pixels; the class is the shape's rotation (40 classes).
+
+The images come from the official file where it is found (`dataset.path`, or `dsprites/` among the downloads), else they
+are rendered; the card says which. Nothing is downloaded.
 
 The latents are those of dSprites: shape (square, ellipse, heart), 6 scales, 40 rotations from 0° to 360° inclusive,
 32 × 32 positions. A pixel is on when its centre lies inside the shape; the geometry was fitted to frames of the
@@ -8,13 +11,17 @@ classifier can be right on all 40 classes: about 97.5% is the most.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from improve.config import DatasetConfig
-from improve.datasets.source import Source, from_arrays
+from improve.datasets.files import state
+from improve.datasets.npz import read_rows
+from improve.datasets.source import Downloads, Source, from_arrays
 from improve.errors import DataError
 
 SIDE = 64
@@ -28,11 +35,17 @@ WINDOW = 30  # pixels: no shape reaches further
 CHUNK = 2048  # images rendered at once
 
 
-def key(config: DatasetConfig) -> str:
-    return "dsprites"
+OFFICIAL = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"  # of https://github.com/google-deepmind/dsprites-dataset
+FROM_FILE = "images: those of the official dSprites file"
+RENDERED = "images: rendered here; they differ from the official dSprites by a few pixels on the outline of a shape"
 
 
-def load(config: DatasetConfig, notify: Callable[[str], None]) -> Source:
+def key(config: DatasetConfig, downloads: Downloads) -> str:
+    file = _official(config, downloads)
+    return f"dsprites {state([file.absolute()])}" if file else "dsprites"
+
+
+def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
     """As many images as train, selection and test ask for together, drawn by `split_seed`, none twice."""
     counts = (config.train, config.selection, config.test)
     wanted = LATENTS if None in counts else sum(count or 0 for count in counts)
@@ -47,7 +60,37 @@ def load(config: DatasetConfig, notify: Callable[[str], None]) -> Source:
     by_rotation = order[np.argsort(rotation(order), kind="stable")].reshape(len(ANGLES), -1)
     latents = by_rotation.T.ravel()[:wanted]
     names = [f"{np.degrees(angle):03.0f}deg" for angle in ANGLES]
-    return from_arrays(render(latents), rotation(latents), names)
+    file = _official(config, downloads)
+    images = _from_file(file, latents) if file else render(latents)
+    return from_arrays(images, rotation(latents), names, findings=[FROM_FILE if file else RENDERED])
+
+
+def _official(config: DatasetConfig, downloads: Downloads) -> Path | None:
+    """The official file, if it is there. Raises `DataError` if `dataset.path` does not have it."""
+    root = downloads.root(config, "dsprites")
+    file = root if root.is_file() else root / OFFICIAL
+    if config.path and not file.is_file():
+        raise DataError(
+            f"dataset.path={config.path} does not hold {OFFICIAL}.",
+            "get it from https://github.com/google-deepmind/dsprites-dataset, or leave dataset.path out to have the "
+            "images rendered",
+        )
+    return file if file.is_file() else None
+
+
+def _from_file(file: Path, latents: np.ndarray) -> np.ndarray:
+    """The images of N latent numbers, as `render` gives them. Raises `DataError` for a file of another layout."""
+    numbers = np.sort(latents)
+    try:
+        classes = read_rows(file, "latents_classes", numbers)
+        images = read_rows(file, "imgs", numbers)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{file} cannot be read ({error}).", "get it anew, or leave dataset.path out") from error
+    # Its columns: colour, shape, scale, rotation, x, y.
+    expected = np.stack(np.unravel_index(numbers, SHAPE_OF), axis=1)
+    if images.shape[1:] != (SIDE, SIDE) or not np.array_equal(classes[:, 1:], expected):
+        raise DataError(f"{file} does not have the layout of dSprites.", f"give {OFFICIAL}")
+    return np.asarray(images[np.searchsorted(numbers, latents)] * np.uint8(255))
 
 
 def rotation(latents: np.ndarray) -> np.ndarray:

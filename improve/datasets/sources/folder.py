@@ -7,37 +7,20 @@ Class folders are searched to any depth. Files that are no images are ignored an
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
-import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from improve.config import DatasetConfig
-from improve.datasets.source import FREE, SELECTION, TEST, TRAIN, Raw, Source
+from improve.datasets.files import from_files, shown, state
+from improve.datasets.source import SPLIT_NAMES, Downloads, Source, given_part
 from improve.errors import DataError, nearest
-from improve.pipeline.template.images import DAMAGE, IMAGE_EXTENSIONS, UnreadableImage, decode, formats
+from improve.pipeline.template.images import IMAGE_EXTENSIONS
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 NO_CLASSES = ("__MACOSX", "@eaDir", "lost+found")  # folders that systems leave behind
-LARGEST_SIZE = 128  # pixels: the default side, unless most images are smaller
-SIZE_SAMPLE = 200  # files whose header is read to find that out
-LARGEST_FILE = 512 * 2**20  # bytes
 
 
 @dataclass
@@ -49,24 +32,26 @@ class Folder:
     ignored: Counter[str] = field(default_factory=Counter)
 
 
-def key(config: DatasetConfig) -> str:
+def key(config: DatasetConfig, downloads: Downloads) -> str:
     """Names, sizes and times of all image files. Raises `DataError` for a folder that is no dataset."""
-    root = find_root(config.path or "")
-    digest = hashlib.sha256(os.fsencode(root.resolve()))
-    for part, folder in scan(root).items():
-        for name, files in folder.classes.items():
-            for file in files:
-                try:
-                    status = os.stat(folder.root / file)
-                    state = f"{status.st_size} {status.st_mtime_ns}"
-                except OSError:
-                    state = "unreadable"
-                digest.update(os.fsencode(f"{part}\0{name}\0{file}\0{state}\0"))
-    return digest.hexdigest()
+    return key_of(scan(find_root(config.path or "")))
 
 
-def load(config: DatasetConfig, notify: Callable[[str], None]) -> Source:
-    folders = scan(find_root(config.path or ""))
+def key_of(folders: dict[str, Folder]) -> str:
+    """Names, sizes and times of the image files that `scan` has found."""
+    return "\n".join(
+        f"{part} {name} {state(folder.root.resolve() / file for file in files)}"
+        for part, folder in folders.items()
+        for name, files in folder.classes.items()
+    )
+
+
+def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
+    return from_folders(scan(find_root(config.path or "")), config)
+
+
+def from_folders(folders: dict[str, Folder], config: DatasetConfig, findings: Sequence[str] = ()) -> Source:
+    """A source of the images that `scan` has found."""
     class_names = sorted(next(iter(folders.values())).classes)
     paths: list[Path] = []
     labels: list[int] = []
@@ -77,17 +62,8 @@ def load(config: DatasetConfig, notify: Callable[[str], None]) -> Source:
         for label, name in enumerate(class_names):
             paths += [folder.root / file for file in folder.classes[name]]
             labels += [label] * len(folder.classes[name])
-            parts += [_part(part, folders)] * len(folder.classes[name])
-    side = config.image_size or _usual_side(paths)
-    return Source(
-        class_names=tuple(class_names),
-        labels=np.array(labels, dtype=np.int64),
-        parts=np.array(parts, dtype=np.int64),
-        size=(side, side),
-        read=lambda row, height, width: read_file(paths[row], height, width),
-        name=lambda row: _shown(str(paths[row])),
-        findings=_about_ignored(ignored),
-    )
+            parts += [given_part(part, folders)] * len(folder.classes[name])
+    return from_files(paths, labels, parts, class_names, config, [*_about_ignored(ignored), *findings])
 
 
 def find_root(given: str) -> Path:
@@ -126,7 +102,7 @@ def scan(root: Path) -> dict[str, Folder]:
             differing = sorted(set(one.classes) - set(other.classes))
             if differing:
                 raise DataError(
-                    f"The class folders of {_shown(str(root))} differ: {split_folders[there].name}/ has no "
+                    f"The class folders of {shown(str(root))} differ: {split_folders[there].name}/ has no "
                     f"{', '.join(repr(name) for name in differing[:5])}.",
                     "give all of its folders the same class folders, or remove the split and share the images out anew",
                 )
@@ -137,10 +113,10 @@ def _split_folders(root: Path) -> dict[str, Path]:
     """The folders train, val and test, if there is a train folder that holds folders and no images itself."""
     found: dict[str, Path] = {}
     for folder in _folders(root):
-        part = SPLIT_FOLDERS.get(folder.name.lower())
+        part = SPLIT_NAMES.get(folder.name.lower())
         if part in found:
             raise DataError(
-                f"{_shown(str(root))} holds both {found[part].name}/ and {folder.name}/.",
+                f"{shown(str(root))} holds both {found[part].name}/ and {folder.name}/.",
                 "remove or rename one of them",
             )
         if part:
@@ -155,25 +131,25 @@ def _scan_classes(root: Path) -> Folder:
     """The class folders in `root` with their image files. Raises `DataError` for no or one class, or an empty one."""
     folder = Folder(root)
     for class_folder in _folders(root):
-        files = folder.classes.setdefault(unicodedata.normalize("NFC", _shown(class_folder.name)), [])
+        files = folder.classes.setdefault(unicodedata.normalize("NFC", shown(class_folder.name)), [])
         files += _image_files(class_folder, root, folder.ignored)
     folder.ignored.update(_kind(entry.name) for entry in _entries(root) if not entry.is_dir())
-    shown = _shown(str(root))
+    place = shown(str(root))
     if not folder.classes:
         raise DataError(
-            f"{shown} has no class folders.", "put the images of each class into a folder that is named after the class"
+            f"{place} has no class folders.", "put the images of each class into a folder that is named after the class"
         )
     if len(folder.classes) == 1:
         only = next(iter(_folders(root)))
-        inside = f"; if the classes are inside of it, use dataset.path={_shown(str(only))}" if _folders(only) else ""
+        inside = f"; if the classes are inside of it, use dataset.path={shown(str(only))}" if _folders(only) else ""
         raise DataError(
-            f"{shown} has one class folder only ({next(iter(folder.classes))!r}), but a classifier needs two.",
+            f"{place} has one class folder only ({next(iter(folder.classes))!r}), but a classifier needs two.",
             f"add a folder for each further class{inside}",
         )
     empty = [name for name, files in folder.classes.items() if not files]
     if empty:
         raise DataError(
-            f"{len(empty)} class folders in {shown} hold no images: {', '.join(repr(name) for name in empty[:5])}.",
+            f"{len(empty)} class folders in {place} hold no images: {', '.join(repr(name) for name in empty[:5])}.",
             f"add images ({', '.join(sorted(IMAGE_EXTENSIONS)[:8])}, …) or remove the folder",
         )
     return folder
@@ -198,43 +174,6 @@ def _image_files(class_folder: Path, root: Path, ignored: Counter[str]) -> list[
     return sorted(files)
 
 
-def read_file(path: Path, height: int, width: int) -> Raw:
-    """The image in a file. Raises `UnreadableImage`."""
-    try:
-        # Opening a named pipe would wait for ever.
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableImage("is not a regular file")
-        if status.st_size > LARGEST_FILE:
-            raise UnreadableImage(f"is larger than {LARGEST_FILE // 2**20} MiB")
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(f"cannot be opened ({error.strerror})") from error
-    return Raw(decode(io.BytesIO(content), height, width), hashlib.blake2b(content, digest_size=32).digest())
-
-
-def _part(name: str, folders: dict[str, Folder]) -> int:
-    """Which split the images of a folder belong to: the paper's rule."""
-    if name == "test" or (name == "val" and "test" not in folders):
-        return TEST
-    if name == "val":
-        return SELECTION
-    return TRAIN if len(folders) > 1 else FREE
-
-
-def _usual_side(paths: list[Path]) -> int:
-    """The median of the longer sides in a sample of the files, or 128 pixels if that is smaller."""
-    sides = []
-    for path in paths[:: max(1, len(paths) // SIZE_SAMPLE)]:
-        try:
-            if path.is_file():
-                with Image.open(path, formats=formats()) as image:
-                    sides.append(max(image.size))
-        except DAMAGE:
-            continue  # found and named when all the files are read
-    return min(LARGEST_SIZE, int(np.median(sides))) if sides else LARGEST_SIZE
-
-
 def _entries(folder: Path) -> list[Path]:
     """The visible entries of a folder, by name. Raises `DataError` if it may not be listed."""
     try:
@@ -250,7 +189,7 @@ def _folders(folder: Path) -> list[Path]:
 
 def _refuse(error: OSError) -> None:
     raise DataError(
-        f"The folder {_shown(str(error.filename))} cannot be listed ({error.strerror}).",
+        f"The folder {shown(str(error.filename))} cannot be listed ({error.strerror}).",
         "make it readable (chmod -R u+rX)",
     ) from error
 
@@ -271,10 +210,5 @@ def _kind(name: str) -> str:
 def _about_ignored(ignored: Counter[str]) -> tuple[str, ...]:
     if not ignored:
         return ()
-    kinds = ", ".join(f"{count} {_shown(kind)}" for kind, count in ignored.most_common(5))
+    kinds = ", ".join(f"{count} {shown(kind)}" for kind, count in ignored.most_common(5))
     return (f"entries that are no images, ignored: {sum(ignored.values()):,} ({kinds})",)
-
-
-def _shown(text: str) -> str:
-    """A file name as text that can be printed and stored, whatever its bytes."""
-    return os.fsencode(text).decode("utf-8", "replace")

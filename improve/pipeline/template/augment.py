@@ -33,16 +33,14 @@ class RandomShift:
         self.pixels = pixels
 
     def __call__(self, images: Tensor) -> Tensor:
-        count, channels, height, width = images.shape
+        count, _, height, width = images.shape
         pad = self.pixels
         padded = F.pad(images, (pad, pad, pad, pad))
         top = torch.randint(0, 2 * pad + 1, (count, 1), device=images.device)
         left = torch.randint(0, 2 * pad + 1, (count, 1), device=images.device)
-        rows = (top + torch.arange(height, device=images.device)).view(count, 1, height, 1)
-        columns = (left + torch.arange(width, device=images.device)).view(count, 1, 1, width)
-        batch = torch.arange(count, device=images.device).view(count, 1, 1, 1)
-        channel = torch.arange(channels, device=images.device).view(1, channels, 1, 1)
-        return padded[batch, channel, rows, columns]
+        # All windows as a view, B × C × tops × lefts × H × W: choosing one for each image copies whole rows.
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+        return windows[torch.arange(count, device=images.device), :, top[:, 0], left[:, 0]]
 
 
 class RandomHorizontalFlip:

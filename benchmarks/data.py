@@ -1,0 +1,227 @@
+"""Images a second a core: loading, preparing, augmenting. By hand: python benchmarks/data.py [--folder DIR] [--quick]
+
+Each path is timed beside plain Pillow (and torchvision on PIL images) in the same process, on one thread. Figures are
+images a second of processor time, so that a busy machine changes them little: the median of five runs, the smallest and
+the largest. Augmentation works on 32 × 32 colour images in batches of 128, as CIFAR-10's; sources read small PNGs and
+photo-sized JPEGs that are made here (smooth noise), or those of a folder of yours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from scipy import ndimage
+
+from improve.config import DatasetConfig
+from improve.datasets import sources
+from improve.datasets.corruptions import NAMES, corrupt, draw
+from improve.datasets.source import Downloads, Source, from_arrays
+from improve.datasets.sources import dsprites
+from improve.pipeline.export import TEMPLATE
+from improve.pipeline.template.images import UnreadableImage, find_images, to_array
+
+REPEATS = 5
+BATCH = 128
+CLASSES = 10
+ON_PIL, PILLOW = "torchvision on PIL images", "plain Pillow"  # what the other paths are compared with
+MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+
+
+def speed(run: Callable[[], int], repeats: int) -> list[float]:
+    """Images a second of processor time, `repeats` times after one run that is not counted; `run` gives its images."""
+    run()
+    found = []
+    for _ in range(repeats):
+        began = time.process_time()
+        count = run()
+        found.append(count / (time.process_time() - began))
+    return found
+
+
+def pictures(count: int, height: int, width: int) -> np.ndarray:
+    """Smooth coloured noise, N × H × W × 3 uint8: compresses about as photos do."""
+    noise = np.random.default_rng(0).normal(size=(count, height, width, 3))
+    smooth = ndimage.gaussian_filter(noise, (0, 2, 2, 0))
+    return np.asarray((128 + 45 * smooth / smooth.std() + 4 * noise).clip(0, 255).astype(np.uint8))
+
+
+class PerImage:
+    """Transforms on one image after the other, in torchvision's usual way: from a list of PIL images or tensors."""
+
+    def __init__(self, images: list[Any], transform: Callable[[Any], Any]) -> None:
+        self.images, self.transform = images, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> tuple[Any, int]:
+        return self.transform(self.images[row]), row % CLASSES
+
+
+def augmentation(images: np.ndarray, folder: Path) -> Iterator[tuple[str, Callable[[], int]]]:
+    """An epoch of each way to augment: crop with padding, flip, normalise; and the template's other augmentations."""
+    import torch
+    from torch.utils.data import DataLoader
+    from torchvision import transforms
+    from torchvision.transforms import v2
+
+    torch.set_num_threads(1)
+    sys.path.append(str(TEMPLATE))
+    template, augment, context = (importlib.import_module(name) for name in ("template", "augment", "context"))
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", np.arange(len(images)) % CLASSES)
+    task = context.Context(
+        tuple(map(str, range(CLASSES))), 32, 32, 3, MEAN, STD, len(images), (len(images) // CLASSES,) * CLASSES
+    )
+
+    def epoch(loader: Any, after: Callable[..., Any] | None = None) -> int:
+        return sum(len((after(*batch) if after else batch)[0]) for batch in loader)
+
+    def ours(augmentation: Callable[..., Any] | None, labels: bool = False) -> Callable[[], int]:
+        module = template.ImageDataModule(task)
+        module.batch_size = BATCH
+        module.attach(folder)
+        loader = module.train_dataloader()
+        if augmentation is None or labels:
+            return lambda: epoch(loader, augmentation)
+        return lambda: epoch(loader, lambda images, targets: (augmentation(images), targets))
+
+    pil = transforms.Compose(
+        [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    tensors = v2.Compose(
+        [
+            v2.RandomCrop(32, padding=4),
+            v2.RandomHorizontalFlip(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(MEAN, STD),
+        ]
+    )
+    few = images[: max(BATCH, len(images) // 8)]  # the slow paths need no more
+    from_pil: Any = PerImage([Image.fromarray(image) for image in few], pil)
+    single = [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in few]
+    from_tensors: Any = PerImage(single, tensors)
+    yield f"{ON_PIL}: crop, flip, normalise", lambda: epoch(DataLoader(from_pil, BATCH, shuffle=True))
+    yield "torchvision v2 on single tensors: the same", lambda: epoch(DataLoader(from_tensors, BATCH, shuffle=True))
+    usual = augment.Chain(augment.RandomShift(4), augment.RandomHorizontalFlip())
+    yield "template: crop (RandomShift), flip, normalise", ours(usual)
+    yield "template: normalise alone", ours(None)
+    for name, part in (
+        ("RandomErasing", augment.RandomErasing()),
+        ("RandomAffine(15°)", augment.RandomAffine(15, (0.9, 1.1), 0.1)),
+        ("ColorJitter", augment.ColorJitter()),
+    ):
+        yield f"template: crop, flip, normalise, {name}", ours(augment.Chain(usual, part))
+    yield "template: normalise, MixUp", ours(augment.MixUp(CLASSES), labels=True)
+    yield "template: normalise, CutMix", ours(augment.CutMix(CLASSES), labels=True)
+
+
+def quiet(text: str) -> None: ...
+
+
+def read_all(source: Source, side: int, most: int) -> int:
+    """Reads and prepares up to `most` images of a source, as `improve.datasets.build` does."""
+    rows = range(min(most, len(source.labels)))
+    for row in rows:
+        to_array(source.read(row, side, side).picture.image, side, side, 3)
+    return len(rows)
+
+
+def plain_pillow(files: list[Path], side: int) -> int:
+    for file in files:
+        with Image.open(file) as image:
+            np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
+    return len(files)
+
+
+def reading(folder: Path, photos: Path | None, count: int) -> Iterator[tuple[str, Callable[[], int]]]:
+    """Reading and preparing the images of each source, beside plain Pillow on the same files."""
+    small, large = pictures(count, 32, 32), pictures(max(8, count // 20), 400, 533)
+    for name, images, suffix in (("small", small, "png"), ("large", large, "jpg")):
+        for row, image in enumerate(images):
+            file = folder / name / str(row % 2) / f"{row}.{suffix}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(file, quality=90)
+    files = sorted((folder / "small").rglob("*.png"))
+    table = folder / "small.csv"
+    table.write_text("path,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
+    downloads = Downloads(folder)
+
+    def loaded(name: str, **values: Any) -> Source:
+        return sources.find(name).load(DatasetConfig(name="bench", source=name, **values), downloads, quiet)
+
+    sets = [("400 × 533 JPEG to 128", folder / "large", 128), ("32 × 32 PNG", folder / "small", 32)]
+    if photos:
+        sets.insert(0, (f"{photos.name}/ to 128", photos, 128))
+    for title, place, side in sets:
+        found = [file for _, file in zip(range(count), find_images([place]), strict=False)]
+        yield f"{PILLOW}: {title}", partial(plain_pillow, found, side)
+        source = loaded("folder", path=str(place), image_size=side)
+        yield f"folder: {title}", partial(read_all, source, side, count)
+    listed = loaded("csv", path=str(table), image_size=32)
+    yield "csv: 32 × 32 PNG", partial(read_all, listed, 32, count)
+    arrays = from_arrays(small, np.arange(count) % CLASSES, [str(number) for number in range(CLASSES)])
+    yield "cifar10, svhn: 32 × 32 arrays", partial(read_all, arrays, 32, count)
+    latents = np.arange(0, dsprites.LATENTS, dsprites.LATENTS // (4 * count))
+    yield "dsprites: 64 × 64, rendered", lambda: len(dsprites.render(latents))
+
+    def corrupted() -> int:
+        for row in range(count // 4):
+            name, random = draw(0, row)
+            corrupt(small[row], name, 5, random)
+        return count // 4
+
+    yield f"cifar10c5: 32 × 32, one of {len(NAMES)} corruptions", corrupted
+
+
+def report(title: str, paths: Iterator[tuple[str, Callable[[], int]]], baseline: str, repeats: int) -> None:
+    """Times `paths` and prints them, each with its ratio to the last path so far whose name starts with `baseline`."""
+    table = Table(title=title)
+    for column in ("path", "images/s a core", "smallest to largest", f"× {baseline}"):
+        table.add_column(column, justify="left" if column == "path" else "right")
+    base: float | None = None
+    for name, run in paths:
+        found = speed(run, repeats)
+        middle = median(found)
+        base = middle if name.startswith(baseline) else base
+        ratio = f"{middle / base:.1f}" if base else ""
+        table.add_row(name, f"{middle:,.0f}", f"{min(found):,.0f} to {max(found):,.0f}", ratio)
+    Console(width=120).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="a folder of class folders with photos of yours, read as well")
+    parser.add_argument("--quick", action="store_true", help="fewer images and runs: whether it works at all")
+    arguments = parser.parse_args()
+    count, repeats = (256, 1) if arguments.quick else (8192, REPEATS)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        try:
+            paths = augmentation(pictures(count, 32, 32), folder)
+            report("augmentation of 32 × 32 colour images", paths, ON_PIL, repeats)
+            report("sources", reading(folder, arguments.folder, count // 4), PILLOW, repeats)
+        except UnreadableImage as error:
+            sys.exit(f"an image of {arguments.folder} {error}")
+
+
+if __name__ == "__main__":
+    main()

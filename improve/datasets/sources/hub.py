@@ -1,0 +1,195 @@
+"""A dataset of the Hugging Face hub (`dataset.path=OWNER/NAME`), or one in a local folder, by the library `datasets`.
+
+It needs a column of images and one of labels (class numbers with names, or any texts or whole numbers). Its splits
+train, validation and test follow the paper's rule; a split without labels (-1) and splits of other names are left out.
+Nothing that comes with a dataset is executed: the library no longer runs loading scripts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from improve.config import DatasetConfig
+from improve.datasets.fetch import fetching
+from improve.datasets.files import LARGEST_SIZE, SIZE_SAMPLE, state
+from improve.datasets.source import SPLIT_NAMES, Downloads, Raw, Source, given_part
+from improve.errors import ConfigError, DataError, nearest
+from improve.pipeline.template.images import UnreadableImage, decode
+
+NO_LABEL = -1
+LABEL_KINDS = ("int", "uint", "string", "large_string", "bool")  # starts of Arrow's names
+BY_HAND = "download the dataset's files and give their folder as dataset.path=DIR"
+
+
+def key(config: DatasetConfig, downloads: Downloads) -> str:
+    """For a folder, its files; else the dataset's name, configuration and revision: give a revision to be exact."""
+    _library()
+    folder = Path(config.path or "").expanduser()
+    if folder.is_dir():
+        return state(sorted(path.absolute() for path in folder.rglob("*") if path.is_file()))
+    return f"{config.path} {config.hub_config} {config.hub_revision}"
+
+
+def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
+    splits, left_out = _splits(_fetch(config, downloads, notify))
+    first = next(iter(splits.values()))
+    image, label = _image_column(config, first), _label_column(config, first)
+    splits, unlabelled = _labelled(splits, label)
+    if "train" not in splits:
+        raise DataError("The training images have no labels.", "choose dataset.label_column=NAME")
+    class_names, labels = _labels(splits, label)
+    parts = np.concatenate([np.full(len(split), given_part(name, splits)) for name, split in splits.items()])
+    files = [split.cast_column(image, _library().Image(decode=False)) for split in splits.values()]
+    starts = np.cumsum([0, *(len(split) for split in files)])
+
+    def content(row: int) -> bytes:
+        number = int(np.searchsorted(starts, row, side="right")) - 1
+        return _bytes(files[number][row - int(starts[number])][image])
+
+    def read(row: int, height: int, width: int) -> Raw:
+        file = content(row)
+        return Raw(decode(io.BytesIO(file), height, width), hashlib.blake2b(file, digest_size=32).digest())
+
+    side = config.image_size or _usual_side(content, len(labels))
+    found = [*left_out, *unlabelled]
+    return Source(
+        class_names=class_names,
+        labels=labels,
+        parts=parts,
+        size=(side, side),
+        read=read,
+        name=lambda row: f"row {row:,} of {config.path}",
+        findings=(f"splits of the dataset that are not used: {', '.join(found)}",) if found else (),
+    )
+
+
+def _library() -> Any:
+    """The library `datasets`. Raises `ConfigError` if it is not installed."""
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "dataset=hub needs the library `datasets`, which is not installed.",
+            "pip install 'improve-classifier[hub]'",
+        ) from error
+    return datasets
+
+
+def _fetch(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Any:
+    """The splits by name. Raises `DataError` if the dataset cannot be found, loaded, or read without a log-in."""
+    library = _library()
+    path = str(Path(str(config.path)).expanduser()) if Path(str(config.path)).expanduser().is_dir() else config.path
+    cache = downloads.folder / "hub"
+    notify(f"loading {config.path} with the library `datasets` (downloads are kept in {cache})")
+    what = f"The dataset {config.path}"
+    # It tells of each retry on stderr, in the middle of our display.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        with fetching(what, cache, BY_HAND, downloads, notify):
+            return library.load_dataset(path, config.hub_config, revision=config.hub_revision, cache_dir=str(cache))
+    except (ValueError, TypeError) as error:
+        # The library's own words: an unknown configuration with the valid ones, files that it does not know, ….
+        raise DataError(
+            f"{what} cannot be loaded: {error}", "dataset.hub_config=NAME chooses one of several"
+        ) from error
+
+
+def _splits(found: Any) -> tuple[dict[str, Any], list[str]]:
+    """The splits by our names, train first, and the names of the others."""
+    named = {SPLIT_NAMES[str(name).lower()]: split for name, split in found.items() if str(name).lower() in SPLIT_NAMES}
+    others = [str(name) for name in found if str(name).lower() not in SPLIT_NAMES]
+    if "train" not in named:
+        raise DataError(f"The dataset has no split 'train', only {', '.join(map(str, found))}.", "choose another one")
+    return {name: named[name] for name in ("train", "val", "test") if name in named}, others
+
+
+def _image_column(config: DatasetConfig, split: Any) -> str:
+    columns = [name for name, feature in split.features.items() if isinstance(feature, _library().Image)]
+    if config.path_column:
+        if config.path_column not in columns:
+            raise DataError(
+                f"dataset.path_column={config.path_column}: the dataset has no such column of images.",
+                nearest(config.path_column, columns),
+            )
+        return str(config.path_column)
+    if len(columns) != 1:
+        names = ", ".join(split.features)
+        raise DataError(
+            f"The dataset has {len(columns)} columns of images (all its columns: {names}).",
+            "choose one with dataset.path_column=NAME" if columns else "choose a dataset of images",
+        )
+    return str(columns[0])
+
+
+def _label_column(config: DatasetConfig, split: Any) -> str:
+    if config.label_column not in split.features:
+        raise DataError(
+            f"dataset.label_column={config.label_column}: the dataset has no such column.",
+            nearest(config.label_column, split.features),
+        )
+    kinds = {name: str(getattr(feature, "dtype", "a list")) for name, feature in split.features.items()}
+    kind = kinds[config.label_column]
+    if not kind.startswith(LABEL_KINDS):
+        names = [name for name, other in kinds.items() if other.startswith(LABEL_KINDS)]
+        raise DataError(
+            f"dataset.label_column={config.label_column}: that column cannot be used as labels ({kind}).",
+            f"choose another one: {', '.join(names) or 'this dataset has none'}",
+        )
+    return config.label_column
+
+
+def _labelled(splits: dict[str, Any], label: str) -> tuple[dict[str, Any], list[str]]:
+    """The splits that have labels; the hub marks hidden ones with -1."""
+    without = [name for name, split in splits.items() if len(split) and set(split[label]) <= {NO_LABEL, None}]
+    return {name: split for name, split in splits.items() if name not in without and len(split)}, [
+        f"{name} (without labels)" for name in without
+    ]
+
+
+def _labels(splits: dict[str, Any], label: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Class names and N class numbers, split after split. Raises `DataError` for missing labels and a single class."""
+    values = [value for split in splits.values() for value in split[label]]
+    missing = sum(value is None or value == NO_LABEL for value in values)
+    if missing:
+        raise DataError(
+            f"{missing:,} of {len(values):,} images have no label in column {label!r}.",
+            "choose dataset.label_column=NAME",
+        )
+    used = sorted(set(values))
+    feature = next(iter(splits.values())).features[label]
+    # A class of the feature that no image has is none that could be learnt.
+    names = [feature.names[value] if isinstance(feature, _library().ClassLabel) else str(value) for value in used]
+    if len(used) < 2:
+        raise DataError(f"All images have the same class ({', '.join(names)}).", "choose dataset.label_column=NAME")
+    number = {value: position for position, value in enumerate(used)}
+    return tuple(names), np.array([number[value] for value in values], dtype=np.int64)
+
+
+def _bytes(cell: Any) -> bytes:
+    """The encoded image of a cell: inside the table, or in a file beside it. Raises `UnreadableImage`."""
+    if cell is None:
+        raise UnreadableImage("is missing")
+    if cell["bytes"] is not None:
+        return bytes(cell["bytes"])
+    try:
+        return Path(cell["path"]).read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"cannot be opened ({error.strerror})") from error
+
+
+def _usual_side(content: Callable[[int], bytes], count: int) -> int:
+    """The median of the longer sides in a sample of the images, or 128 pixels if that is smaller."""
+    sides = []
+    for row in range(0, count, max(1, count // SIZE_SAMPLE)):
+        with contextlib.suppress(UnreadableImage):  # found and named when all the images are read
+            picture = decode(io.BytesIO(content(row)), LARGEST_SIZE, LARGEST_SIZE)
+            sides.append(max(picture.height, picture.width))
+    return min(LARGEST_SIZE, int(np.median(sides))) if sides else LARGEST_SIZE

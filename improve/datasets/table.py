@@ -1,0 +1,109 @@
+"""Tables of images: CSV files with a path or a number, a class, and perhaps a split and a group for each image."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from improve.config import DatasetConfig
+from improve.datasets.files import from_files, shown
+from improve.datasets.source import FREE, Source
+from improve.errors import DataError, nearest
+
+DELIMITERS = ",;\t"
+EXAMPLES = 5  # files and lines named in a message
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file: the names of its columns, and its rows, each as long as `columns`."""
+
+    path: Path
+    columns: list[str]
+    rows: list[list[str]]
+
+    def column(self, name: str, key: str) -> list[str]:
+        """The cells of a column, without spaces around them. Raises `DataError` that names `key` and the columns."""
+        if name not in self.columns:
+            raise DataError(f"{key}={name}: {shown(str(self.path))} has no such column.", nearest(name, self.columns))
+        number = self.columns.index(name)
+        cells = [row[number].strip() for row in self.rows]
+        empty = [line for line, cell in enumerate(cells, start=2) if not cell]
+        if empty:
+            raise DataError(
+                f"{len(empty):,} of {len(cells):,} rows of {shown(str(self.path))} have nothing in column {name!r} "
+                f"(row {', '.join(map(str, empty[:EXAMPLES]))}{', …' if len(empty) > EXAMPLES else ''}).",
+                "fill them in or remove these rows",
+            )
+        return cells
+
+
+def read_table(path: Path) -> Table:
+    """The table in a CSV file: UTF-8, its first row the names, separated by comma, semicolon or tab. `DataError`."""
+    name = shown(str(path))
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            rows = list(csv.reader(file, delimiter=max(DELIMITERS, key=first.count), strict=True))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is no UTF-8 text (byte {error.start:,}).", "save it as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"{name} is no CSV file that can be read ({error}).", "save it as CSV in UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{name} cannot be opened ({error.strerror}).", "check dataset.path") from error
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    if len(rows) < 2:
+        raise DataError(f"{name} has no rows below its header.", "give a row for each image")
+    columns = [column.strip() for column in rows[0]]
+    odd = [line for line, row in enumerate(rows[1:], start=2) if len(row) != len(columns)]
+    if odd:
+        raise DataError(
+            f"{len(odd):,} of {len(rows) - 1:,} rows of {name} do not have the header's {len(columns)} columns "
+            f"(first: row {odd[0]}).",
+            "put values that hold a separator into quotes",
+        )
+    return Table(path, columns, rows[1:])
+
+
+def source_of(
+    paths: Sequence[Path],
+    names: Sequence[str],
+    config: DatasetConfig,
+    parts: Sequence[int] | None = None,
+    findings: Sequence[str] = (),
+    groups: list[str] | None = None,
+) -> Source:
+    """A source of N image files with their class names. Raises `DataError` for missing files and for a single class."""
+    check_files(paths, config)
+    names = [unicodedata.normalize("NFC", name) for name in names]
+    classes = sorted(set(names))
+    if len(classes) == 1:
+        raise DataError(f"All images have the same class ({classes[0]!r}), but a classifier needs two.", "add others")
+    number = {name: position for position, name in enumerate(classes)}
+    labels = [number[name] for name in names]
+    return from_files(paths, labels, parts or [FREE] * len(paths), classes, config, findings, groups)
+
+
+def check_files(paths: Sequence[Path], config: DatasetConfig) -> None:
+    """Raises `DataError` if files are missing, unless unreadable images may be skipped."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing and (config.unreadable != "skip" or len(missing) == len(paths)):
+        raise DataError(
+            f"{len(missing):,} of {len(paths):,} image files do not exist: "
+            f"{', '.join(shown(str(path)) for path in missing[:EXAMPLES])}{', …' if len(missing) > EXAMPLES else ''}.",
+            "correct the paths (relative ones start at the table's folder), or leave these rows out with "
+            "dataset.unreadable=skip",
+        )
+
+
+def checked(values: Iterable[str], known: Callable[[str], bool], what: str, valid: Iterable[str]) -> None:
+    """Raises `DataError` if there are values that are not `known`, with their counts."""
+    unknown = Counter(value for value in values if not known(value))
+    if unknown:
+        found = ", ".join(f"{value!r} ({count:,} rows)" for value, count in unknown.most_common(EXAMPLES))
+        raise DataError(f"{what} holds values of no meaning: {found}.", f"use {', '.join(valid)}")
