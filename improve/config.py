@@ -27,6 +27,16 @@ class LLMConfig:
     retry_seconds: float = 900.0  # total time that one call may spend on retries
 
 
+# What the audit of the images may find that makes a result meaningless; each can be accepted by its name.
+ACCEPTABLE = ("blank", "contradictions", "giveaway", "leakage", "near_leakage")
+
+
+@dataclass
+class ConstraintsConfig:
+    # The architecture that the model must be built on: a name of timm or as papers write it ("ViT-B/16", "resnet18").
+    model: str | None = None
+
+
 @dataclass
 class DatasetConfig:
     name: str = "???"  # how run folders and tables call it
@@ -43,6 +53,11 @@ class DatasetConfig:
     split_seed: int = 0  # the split is a function of the images and this number alone, never of the run's seed
     fit_seconds: float = 60.0  # suggested time limit of one training: executor.fit_seconds follows it unless given
     unreadable: str = "fail"  # fail | skip: what to do with files that cannot be read as images
+    subset: int | None = None  # use so many images of all, stratified, for quick work; None: all
+    group_near_duplicates: bool = False  # keep pictures that are nearly the same in one split
+    accept: list[str] = field(default_factory=list)  # findings of the audit (see ACCEPTABLE) that shall not stop a run
+    card: str = "full"  # full | none: none hides from the roles all but shapes and counts (ablation)
+    constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
 
 
 @dataclass
@@ -143,6 +158,8 @@ def check(config: Config) -> None:
         ("sandbox.mode", config.sandbox.mode, ("require", "auto", "off")),
         ("display.mode", config.display.mode, ("auto", "rich", "plain", "none")),
         ("dataset.unreadable", config.dataset.unreadable, ("fail", "skip")),
+        ("dataset.card", config.dataset.card, ("full", "none")),
+        *(("dataset.accept", name, ACCEPTABLE) for name in config.dataset.accept),
         ("acceptance.rule", config.acceptance.rule, ("paired", "paper")),
         ("executor.accelerator", config.executor.accelerator, ("auto", "cpu", "gpu")),
     ):
@@ -165,11 +182,19 @@ def _check_dataset(dataset: DatasetConfig) -> None:
         ("dataset.selection", dataset.selection, 1),
         ("dataset.test", dataset.test, 1),
         ("dataset.split_seed", dataset.split_seed, 0),
+        ("dataset.subset", dataset.subset, 8),
     ):
         if number is not None and number < least:
             raise ConfigError(f"{key}={number} is too small.", f"use {key}={least} or more")
     if dataset.channels not in (None, 1, 3):
         raise ConfigError(f"dataset.channels={dataset.channels} is not an option.", "use 1 (grey), 3 (RGB) or null")
+    counts = {"train": dataset.train, "selection": dataset.selection, "test": dataset.test}
+    given = [f"dataset.{name}" for name, count in counts.items() if count is not None]
+    if dataset.subset is not None and 0 < len(given) < len(counts):
+        raise ConfigError(
+            f"dataset.subset does not go together with {' and '.join(given)} alone.",
+            "give all of dataset.train, dataset.selection and dataset.test, or none of them, or no subset",
+        )
     if dataset.source == "folder" and not dataset.path:
         raise ConfigError(
             "dataset=folder needs dataset.path.", "add dataset.path=DIR, the folder that has one folder for each class"

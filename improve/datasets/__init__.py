@@ -19,8 +19,8 @@ from improve.pipeline.template import images
 
 __all__ = ["Dataset", "check_source", "prepare"]
 
-# They say how a dataset is called, described and used, not what it holds.
-LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds")
+# They say how a dataset is called, described, judged and used, not what it holds.
+LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds", "accept", "card", "constraints")
 
 
 def check_source(config: DatasetConfig) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from improve.datasets import card
 from improve.datasets.cache import explained, file_hash, forget_times, write_array
+from improve.datasets.findings import Finding
 from improve.domain import Split
 from improve.errors import DataError
 
@@ -47,11 +48,20 @@ class Dataset:
     std: tuple[float, ...]
     counts: Mapping[str, int]  # images in train, selection and test
     images_per_class: tuple[int, ...]  # in train, in the order of `class_names`
-    findings: tuple[str, ...]  # what people should know about the images; part of the card
-    details: tuple[str, ...] = ()  # examples to the findings, with file names and classes: for people only
+    audit: tuple[Finding, ...] = ()  # what people should know about the images
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)  # statistics of the training images
     files: Mapping[str, str] = field(default_factory=dict, repr=False)  # relative path → SHA-256
     verified: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)  # see `verify`
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The audit's sentences, without examples: part of the card."""
+        return tuple(finding.what for finding in self.audit)
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Examples to the findings, with file names and classes: for people only."""
+        return tuple(example for finding in self.audit for example in finding.examples)
 
     @property
     def train_folder(self) -> Path:
@@ -146,8 +156,7 @@ def open_dataset(folder: Path, name: str, description: str) -> Dataset:
             std=tuple(manifest["std"]),
             counts=manifest["counts"],
             images_per_class=tuple(manifest["images_per_class"]),
-            findings=tuple(manifest["findings"]),
-            details=tuple(manifest["details"]),
+            audit=tuple(Finding.from_dict(values) for values in manifest["audit"]),
             facts=manifest["facts"],
             files=manifest["files"],
         )

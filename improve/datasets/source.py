@@ -23,10 +23,14 @@ PARTS: Final = ("train", "selection", "test")
 
 @dataclass(frozen=True)
 class Raw:
-    """One image as its source has it: the decoded picture, and a hash (32 bytes) that only equal originals share."""
+    """One image as its source has it: the decoded picture, and a hash (32 bytes) that only equal originals share.
+
+    `size`: bytes of its file; 0 where it has none.
+    """
 
     picture: Picture
     digest: bytes
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Source:
     if the configuration asks for none. `read(row, height, width)` gives an image that will be resized to that; it may
     raise `UnreadableImage`. `name(row)` is what people call that image. `findings`: what they should know, one
     sentence each, without anything about single images of the selection and test splits. `threads`: whether
-    reading gains from several (files), or would only wait for the interpreter's lock (small arrays).
+    reading gains from several (files), or would only wait for the interpreter's lock (small arrays). `groups`: N names;
+    images of one name (the same patient, the same plant) never straddle splits.
     """
 
     class_names: tuple[str, ...]
@@ -48,6 +53,7 @@ class Source:
     name: Callable[[int], str]
     findings: tuple[str, ...] = ()
     threads: bool = True
+    groups: list[str] | None = None
 
 
 def from_arrays(
