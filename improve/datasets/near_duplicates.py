@@ -23,9 +23,11 @@ SMALLEST = CELLS  # pixels: the cells of smaller pictures would be empty
 FINE = 16  # a thumbnail's unit: 1/16 grey level
 MARGIN = FINE  # a rise counts from one grey level on: flat areas then give steady bits
 PARTS = 8  # of 16 bits
-NEIGHBOURS = 32
+NEIGHBOURS = 8
 BITS = 24  # of 128, in which a candidate pair may differ
 DIFFERENCE = (1, 4)  # of the contrast, as a fraction of whole numbers
+UNIT = 256  # mean contrast of a thumbnail that is compared
+FLAT = FINE  # mean contrast (one grey level) below which there is nothing to compare
 BLOCK = 2**22  # pixels that are worked on at once
 
 
@@ -38,9 +40,9 @@ def near_pairs(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return np.zeros((0, 2), dtype=np.int64)
     thumbnails = _thumbnails(images, rows)
     hashes = _hashes(thumbnails)
-    found = [_alike(pairs, thumbnails) for pairs in _candidates(hashes)]
-    pairs = np.concatenate([*found, np.zeros((0, 2), dtype=np.int64)])
-    return np.unique(np.sort(pairs, axis=1), axis=0)
+    pairs = np.concatenate([*_candidates(hashes), np.zeros((0, 2), dtype=np.int64)])
+    encoded = np.unique(pairs.min(axis=1) * len(rows) + pairs.max(axis=1))
+    return _alike(np.column_stack(np.divmod(encoded, len(rows))), _standardized(thumbnails))
 
 
 def _thumbnails(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -92,19 +94,24 @@ def _candidates(hashes: np.ndarray) -> Iterator[np.ndarray]:
             yield np.column_stack([first[near], second[near]])
 
 
-def _alike(pairs: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
-    """Those pairs whose thumbnails differ little once both have the same mean and the same contrast."""
+def _standardized(thumbnails: np.ndarray) -> np.ndarray:
+    """N × 324 int16: thumbnails less their mean, and stretched to one contrast; zeros where there is hardly any."""
+    values = thumbnails.reshape(-1, CELLS**2).astype(np.int64)
+    values -= values.sum(axis=1, keepdims=True) // CELLS**2
+    contrast = np.abs(values).sum(axis=1, keepdims=True)
+    stretched = UNIT * CELLS**2 * values // np.maximum(contrast, 1)
+    stretched[contrast[:, 0] < FLAT * CELLS**2] = 0
+    return np.clip(stretched, -(2**14) + 1, 2**14 - 1).astype(np.int16)  # differences fit, too
+
+
+def _alike(pairs: np.ndarray, standardized: np.ndarray) -> np.ndarray:
+    """Those pairs whose thumbnails differ little compared with their contrast."""
     kept = []
+    limit = UNIT * CELLS**2 * DIFFERENCE[0] // DIFFERENCE[1]
     step = BLOCK // CELLS**2
     for start in range(0, len(pairs), step):
         part = pairs[start : start + step]
-        first, second = (_centred(thumbnails[part[:, side]]) for side in (0, 1))
-        one, other = (np.abs(values).sum(axis=1) for values in (first, second))  # contrasts, below 2^22
-        difference = np.abs(first * other[:, None] - second * one[:, None]).sum(axis=1)
-        kept.append(part[DIFFERENCE[1] * difference <= DIFFERENCE[0] * one * other])
+        first, second = standardized[part[:, 0]], standardized[part[:, 1]]
+        difference = np.abs(first - second).sum(axis=1, dtype=np.int64)
+        kept.append(part[(difference <= limit) & first.any(axis=1) & second.any(axis=1)])
     return np.concatenate(kept) if kept else pairs[:0]
-
-
-def _centred(thumbnails: np.ndarray) -> np.ndarray:
-    values = thumbnails.reshape(-1, CELLS**2).astype(np.int64)
-    return np.asarray(values - values.sum(axis=1, keepdims=True) // CELLS**2)
