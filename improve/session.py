@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import shutil
@@ -16,7 +17,8 @@ from improve.agents.team import Team
 from improve.agents.views import dump
 from improve.cache import cache_folder
 from improve.config import Config, run_name
-from improve.datasets import Dataset, check_source, prepare
+from improve.datasets import Dataset, check_source, prepare, require_sound
+from improve.datasets.audit_record import audit_record
 from improve.display import Display, make_display, print_end_card
 from improve.errors import ConfigError, Interrupted, RunFailed
 from improve.execution import machine
@@ -24,6 +26,7 @@ from improve.execution.local import LocalExecutor
 from improve.history import History
 from improve.journal import JOURNAL, LOCK, Journal
 from improve.llm.client import Client
+from improve.pipeline.architecture import required_architecture
 from improve.pipeline.export import export
 from improve.pipeline.weights import pretrained
 from improve.prompts import PromptSet
@@ -42,6 +45,11 @@ def run(config: Config) -> Path:
     prompts = PromptSet(config.prompts.name, config.prompts.path)
     client = Client(config.llm, config.seed)
     client.check_key()
+    if client.offline and config.dataset.constraints.model:
+        raise ConfigError(
+            "dataset.constraints.model is for language models: the rule-based expert knows its own networks alone.",
+            "choose one, for instance llm=gpt-4o, or leave the constraint out",
+        )
     check_source(config.dataset)
     folder = run_folder(config)
     journal = Journal(folder)
@@ -74,15 +82,19 @@ def _carry_out(
     finished: bool,
 ) -> None:
     sandbox = choose(config.sandbox.mode)
+    required = required_architecture(config.dataset.constraints.model)
     dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note)
+    require_sound(dataset.audit, config.dataset.accept)
     extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
     weights = pretrained(cache_folder(config.cache_dir), extra)
+    dataset = dataclasses.replace(dataset, pretrained=weights, required_model=required)
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
     journal.listeners.append(display.record)
     try:
         record = run_record(config, prompts, client, dataset, sandbox, folder.name)
         check_resume(journal, record, folder)
         journal.once("run", "run", lambda: record)
+        journal.once("audit-data", "audit_data", lambda: audit_record(dataset, config.dataset, folder))
         fixed = {"card": dataset.card(), "context": _shown_context(executor, dataset)}
         team = Team(client, prompts, journal, folder, fixed, display.phase)
         workshop = Workshop(config, dataset, team, executor, journal, folder)
@@ -135,6 +147,7 @@ def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
             "train_images": round(context["train_images"] * (1 - held_out)),
             "image": {"height": context["height"], "width": context["width"], "channels": context["channels"]},
             "num_classes": len(context["classes"]),
+            **({"required_model": dataset.required_model} if dataset.required_model else {}),
             "images_per_class": {"min": min(counts), "max": max(counts)},
             "pretrained": sorted(context["pretrained"]),
             "libraries": machine.library_versions(),

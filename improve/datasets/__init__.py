@@ -14,10 +14,11 @@ from improve.datasets import sources
 from improve.datasets.build import fill_entry
 from improve.datasets.cache import ensure
 from improve.datasets.dataset import Dataset, open_dataset
+from improve.datasets.findings import Finding, require_sound
 from improve.errors import DataError
 from improve.pipeline.template import images
 
-__all__ = ["Dataset", "check_source", "prepare"]
+__all__ = ["Dataset", "Finding", "check_source", "prepare", "require_sound"]
 
 # They say how a dataset is called, described, judged and used, not what it holds.
 LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds", "accept", "card", "constraints")
@@ -32,7 +33,8 @@ def prepare(config: DatasetConfig, cache: Path, notify: Callable[[str], None]) -
     """The dataset that `config` describes, from `cache` if it was prepared before.
 
     `notify` is told what goes on, a line at a time. Refuses with `DataError` or `ConfigError`: an unknown source,
-    folders that are no dataset (at once), unreadable images, too few images, no space, no permission.
+    folders that are no dataset (at once), unreadable images, too few images, no space, no permission. What the audit
+    found is in the dataset's `audit`; `require_sound` refuses what makes a result meaningless.
     """
     source = sources.find(config.source)
     entry = cache / f"{_file_name(config.name)}-{_key(config, source.key(config))}"
@@ -44,12 +46,13 @@ def prepare(config: DatasetConfig, cache: Path, notify: Callable[[str], None]) -
 
     ensure(entry, fill, notify)
     try:
-        return open_dataset(entry, config.name, description)
+        dataset = open_dataset(entry, config.name, description)
     except DataError as damage:
         notify(f"{damage.what} Preparing them anew.")
         shutil.rmtree(entry, ignore_errors=True)
         ensure(entry, fill, notify)
-        return open_dataset(entry, config.name, description)
+        dataset = open_dataset(entry, config.name, description)
+    return dataclasses.replace(dataset, card_mode=config.card)
 
 
 def _key(config: DatasetConfig, source_key: str) -> str:

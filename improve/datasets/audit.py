@@ -204,7 +204,7 @@ def _about_sizes(evidence: Evidence) -> list[Finding]:
     found = []
     for part, name in ((SELECTION, "selection"), (TEST, "test")):
         total = int((evidence.parts == part).sum())
-        if total < FEW:
+        if 0 < total < FEW:
             # 95% interval of an accuracy of one half.
             margin = 100 * 1.96 * math.sqrt(0.25 / total)
             what = f"only {total} {name} images: a score on them is uncertain by up to ±{margin:.0f} points"

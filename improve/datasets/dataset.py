@@ -49,6 +49,9 @@ class Dataset:
     counts: Mapping[str, int]  # images in train, selection and test
     images_per_class: tuple[int, ...]  # in train, in the order of `class_names`
     audit: tuple[Finding, ...] = ()  # what people should know about the images
+    card_mode: str = "full"  # "none": the roles are told nothing of the images but their number and shapes
+    pretrained: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)  # weights: mean, std, …
+    required_model: str = ""  # timm's name of the architecture that the model must be built on; "": any
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)  # statistics of the training images
     files: Mapping[str, str] = field(default_factory=dict, repr=False)  # relative path → SHA-256
     verified: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)  # see `verify`
@@ -110,8 +113,8 @@ class Dataset:
         return False
 
     def card(self) -> str:
-        """The dataset card: what the architect and the analyst are told, as YAML. Nothing about hidden labels."""
-        return card.text(self)
+        """The dataset card: what the roles are told, as YAML; "" if `card_mode` is none. Of hidden labels, nothing."""
+        return card.text(self) if self.card_mode == "full" else ""
 
     def record(self) -> dict[str, Any]:
         """What the journal keeps, JSON-able."""

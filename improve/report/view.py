@@ -49,6 +49,7 @@ class IterationView:
     sources: tuple[Source, ...]
     curves: tuple[CurveChart, ...]
     log: str | None
+    samples: str | None  # augmented training images, as a data URI
     calls: tuple[CallView, ...]
 
 
@@ -60,6 +61,15 @@ class Image:
     true: str
     predicted: str
     confidence: float
+
+
+@dataclass(frozen=True)
+class ClassView:
+    """Some training images of one class, as a data URI, and how many there are."""
+
+    name: str
+    total: int
+    uri: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,7 @@ class RunView:
     best_sources: tuple[Source, ...]
     confusion: Confusion | None
     worst: tuple[Image, ...]
+    classes: tuple[ClassView, ...]
     costs: tuple[RoleCost, ...]
     config: str
 
@@ -112,6 +123,7 @@ def run_view(history: History, files: RunFiles) -> RunView:
         best_sources=_sources(best, files) if best else (),
         confusion=confusion(test["confusion"], names) if test else None,
         worst=_worst(test, files) if test else (),
+        classes=_classes(history, files),
         costs=_costs(history.calls),
         config=yaml.safe_dump(history.run["config"], sort_keys=False, allow_unicode=True),
     )
@@ -174,6 +186,7 @@ def _iteration(iteration: Iteration, history: History, files: RunFiles) -> Itera
         sources=() if compared else _sources(iteration, files),
         curves=curve_charts(metrics) if metrics else (),
         log=_log(f"{folder}/log.txt", files) if folder else None,
+        samples=_samples(iteration, files),
         calls=tuple(_call(call, files) for call in iteration.calls),
     )
 
@@ -215,12 +228,31 @@ def _call(call: LLMRecord, files: RunFiles) -> CallView:
 def _worst(test: TestRecord, files: RunFiles) -> tuple[Image, ...]:
     found = []
     for entry in test["worst"][:WORST_IMAGES]:
-        raw = files.png(str(entry["file"]))
-        if raw is not None:
-            uri = "data:image/png;base64," + base64.b64encode(raw).decode()
+        uri = _picture(str(entry["file"]), files)
+        if uri is not None:
             confidence = float(entry["confidence"])
             found.append(Image(uri, str(entry["true"]), str(entry["predicted"]), confidence))
     return tuple(found)
+
+
+def _picture(name: str, files: RunFiles) -> str | None:
+    """A PNG file of the run as a data URI."""
+    raw = files.png(name)
+    return None if raw is None else "data:image/png;base64," + base64.b64encode(raw).decode()
+
+
+def _classes(history: History, files: RunFiles) -> tuple[ClassView, ...]:
+    shown = history.data_audit["classes"] if history.data_audit else []
+    pictures = ((entry, _picture(str(entry["file"]), files)) for entry in shown)
+    return tuple(ClassView(str(entry["name"]), int(entry["images"]), uri) for entry, uri in pictures if uri is not None)
+
+
+def _samples(iteration: Iteration, files: RunFiles) -> str | None:
+    """What an accepted data component makes of training images."""
+    training = iteration.training
+    # Runs of earlier versions have no samples.
+    name = training.get("samples") if training and iteration.outcome is Verdict.ACCEPTED else None
+    return _picture(name, files) if name else None
 
 
 def _costs(calls: tuple[LLMRecord, ...]) -> tuple[RoleCost, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from components import Components
 from context import Context
@@ -20,6 +22,7 @@ FAKE_BATCH = 8
 def smoke(components: Components, context: Context, data_folder: Path) -> None:
     """Raise what is wrong with the pipeline: a shape, a contract, a loss that is not finite, any error of its own."""
     torch.set_num_threads(context.threads)
+    check_architecture(components, context)
     check_shapes(components, context)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
@@ -33,6 +36,40 @@ def smoke(components: Components, context: Context, data_folder: Path) -> None:
 
 def _silent(event: dict[str, Any]) -> None:
     """The two steps of a smoke run are no news."""
+
+
+def check_architecture(components: Components, context: Context) -> None:
+    """Whether the model holds all weight tensors of the architecture that the task demands, by their shapes.
+
+    It may hold more (a classifier, adapters), and take grey images. Position embeddings and class tokens are not
+    compared. The check is for engineers who forget: one who means to cheat could keep such a network and not use it.
+    """
+    if not context.required_model:
+        return
+    wanted = _weight_shapes(timm.create_model(context.required_model, pretrained=False, num_classes=0))
+    missing = wanted - _weight_shapes(components.build_model(context))
+    if missing:
+        shape = next(iter(missing))
+        raise ContractError(
+            f"model.py: the task demands the architecture {context.required_model} of timm, but {missing.total()} of "
+            f"its {wanted.total()} weight tensors are not in the model, for instance one of shape {shape}. Build it "
+            f"whole: pretrained_backbone(context, {context.required_model!r}) where its weights are at hand, else "
+            f"timm.create_model({context.required_model!r}, num_classes=0, in_chans=context.channels)."
+        )
+
+
+def _weight_shapes(network: torch.nn.Module) -> Counter[tuple[int, ...]]:
+    """How often each shape occurs among the weights; 1 × 1 convolutions count as linear layers, grey images as RGB."""
+    found: Counter[tuple[int, ...]] = Counter()
+    for weight in network.parameters():
+        shape = tuple(weight.shape)
+        if len(shape) == 4 and shape[1] in (1, 3):
+            shape = (shape[0], *shape[2:])
+        elif shape[2:] == (1, 1):
+            shape = shape[:2]
+        if len(shape) >= 2 and shape[0] > 1:
+            found[shape] += 1
+    return found
 
 
 def check_shapes(components: Components, context: Context) -> None:

@@ -1,9 +1,10 @@
 """The process inside the sandbox: imports the libraries once, then runs each command of its standard input in a fork.
 
-`python worker.py STATUS_FD`. A command is a line of JSON: `{"command": "smoke" | "fit" | "predict", …}`. Events and the
-end of each command go to STATUS_FD as lines of JSON. Nobody trusts them: they drive the display and the engineers'
-hints, never a score. The libraries' import (seconds) is done before the first command comes, so that it can overlap
-with other work; this process runs no tensor operation itself, because a fork of a process with threads may hang.
+`python worker.py STATUS_FD`. A command is a line of JSON: `{"command": "smoke" | "fit" | "samples" | "predict", …}`.
+Events and the end of each command go to STATUS_FD as lines of JSON. Nobody trusts them: they drive the display and the
+engineers' hints, never a score. The libraries' import (seconds) is done before the first command comes, so that it can
+overlap with other work; this process runs no tensor operation itself, because a fork of a process with threads may
+hang.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import components
 import numpy as np
 import predict
+import samples
 import smoke
 import timm  # noqa: F401  # imported for the forks
 import torch
@@ -98,6 +100,10 @@ def run(command: dict[str, Any], status: Status) -> None:
         train.fit(parts, context, Path(command["data"]), Path(command["work"]), status)
     elif command["command"] == "predict":
         send_predictions(parts, context, command)
+    elif command["command"] == "samples":
+        pixels = samples.augmented(parts, context, Path(command["data"]), command["rows"], command["side"])
+        with open(command["descriptor"], "wb", closefd=False) as pipe:
+            pipe.write(pixels.tobytes())
 
 
 def send_predictions(parts: components.Components, context: Context, command: dict[str, Any]) -> None:
