@@ -99,6 +99,7 @@ class ExecutorConfig:
     disk_gib: float = 4.0  # of what one training writes
     output_mib: float = 4.0  # of what one training prints; the rest is dropped
     weights: str | None = None  # folder with pretrained weights (NAME.pth, NAME.safetensors), beside what is installed
+    fetch_weights: list[str] = field(default_factory=list)  # timm's names; fetched from the hub unless at hand already
 
 
 @dataclass

@@ -28,6 +28,7 @@ from improve.journal import JOURNAL, LOCK, Journal
 from improve.llm.client import Client
 from improve.pipeline.architecture import required_architecture
 from improve.pipeline.export import export
+from improve.pipeline.fetch_weights import fetch_weights
 from improve.pipeline.weights import pretrained
 from improve.prompts import PromptSet
 from improve.provenance import check_resume, run_record
@@ -86,6 +87,7 @@ def _carry_out(
     dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note)
     require_sound(dataset.audit, config.dataset.accept)
     extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
+    fetch_weights(config.executor.fetch_weights, extra, display.note)
     weights = pretrained(cache_folder(config.cache_dir), extra)
     dataset = dataclasses.replace(dataset, pretrained=weights, required_model=required)
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)

@@ -16,6 +16,7 @@ import numpy as np
 from improve.config import DatasetConfig
 from improve.datasets.findings import Finding
 from improve.datasets.giveaway import Telling, telling
+from improve.datasets.near_duplicates import MOST_IMAGES
 from improve.datasets.source import FREE, PARTS, SELECTION, TEST, TRAIN
 
 EXAMPLES = 5  # shown for one finding
@@ -134,6 +135,10 @@ def _pairs(evidence: Evidence, these: np.ndarray, those: np.ndarray) -> tuple[st
 def _about_near_duplicates(evidence: Evidence, config: DatasetConfig) -> list[Finding]:
     """Pictures that nearly equal one in train. Equal ones are not among them: these never straddle."""
     pairs = evidence.near
+    if len(evidence.labels) > MOST_IMAGES:
+        return [
+            Finding("near_skipped", "note", f"near-duplicates are not looked for among over {MOST_IMAGES:,} images")
+        ]
     if not len(pairs):
         return []
     apart = evidence.parts[pairs]

@@ -28,15 +28,17 @@ BITS = 24  # of 128, in which a candidate pair may differ
 DIFFERENCE = (1, 4)  # of the contrast, as a fraction of whole numbers
 UNIT = 256  # mean contrast of a thumbnail that is compared
 FLAT = FINE  # mean contrast (one grey level) below which there is nothing to compare
+MOST_IMAGES = 200_000  # of more, nothing is looked for: the thumbnails would fill the memory
 BLOCK = 2**22  # pixels that are worked on at once
 
 
 def near_pairs(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Pairs of positions in `rows` (P × 2, the smaller first) whose pictures are nearly, or entirely, the same.
 
-    `images`: N × H × W × C uint8, of which `rows` are looked at. Pictures smaller than 18 pixels give no pairs.
+    `images`: N × H × W × C uint8, of which `rows` are looked at. Pictures smaller than 18 pixels, and more than
+    `MOST_IMAGES` of them, give no pairs.
     """
-    if min(images.shape[1:3]) < SMALLEST or len(rows) < 2:
+    if min(images.shape[1:3]) < SMALLEST or not 2 <= len(rows) <= MOST_IMAGES:
         return np.zeros((0, 2), dtype=np.int64)
     thumbnails = _thumbnails(images, rows)
     hashes = _hashes(thumbnails)
@@ -96,12 +98,16 @@ def _candidates(hashes: np.ndarray) -> Iterator[np.ndarray]:
 
 def _standardized(thumbnails: np.ndarray) -> np.ndarray:
     """N × 324 int16: thumbnails less their mean, and stretched to one contrast; zeros where there is hardly any."""
-    values = thumbnails.reshape(-1, CELLS**2).astype(np.int64)
-    values -= values.sum(axis=1, keepdims=True) // CELLS**2
-    contrast = np.abs(values).sum(axis=1, keepdims=True)
-    stretched = UNIT * CELLS**2 * values // np.maximum(contrast, 1)
-    stretched[contrast[:, 0] < FLAT * CELLS**2] = 0
-    return np.clip(stretched, -(2**14) + 1, 2**14 - 1).astype(np.int16)  # differences fit, too
+    result = np.empty((len(thumbnails), CELLS**2), dtype=np.int16)
+    step = BLOCK // CELLS**2
+    for start in range(0, len(thumbnails), step):
+        values = thumbnails[start : start + step].reshape(-1, CELLS**2).astype(np.int64)
+        values -= values.sum(axis=1, keepdims=True) // CELLS**2
+        contrast = np.abs(values).sum(axis=1, keepdims=True)
+        stretched = UNIT * CELLS**2 * values // np.maximum(contrast, 1)
+        stretched[contrast[:, 0] < FLAT * CELLS**2] = 0
+        result[start : start + step] = np.clip(stretched, -(2**14) + 1, 2**14 - 1)  # differences fit, too
+    return result
 
 
 def _alike(pairs: np.ndarray, standardized: np.ndarray) -> np.ndarray:

@@ -29,6 +29,8 @@ import train
 from context import Context
 from template import ContractError, NonFiniteLoss
 
+# Libraries whose errors tell that a file was to be fetched.
+DOWNLOADERS = ("urllib", "http", "urllib3", "requests", "httpx", "httpcore", "huggingface_hub")
 MESSAGE_LENGTH = 2000
 DETAIL_LENGTH = 6000
 
@@ -40,7 +42,7 @@ def classify(error: BaseException) -> str:
         return "syntax"
     if isinstance(error, ImportError):
         return "import"
-    if isinstance(error, ContractError):
+    if isinstance(error, ContractError) or wanted_to_download(error):
         return "contract"
     if isinstance(error, NonFiniteLoss):
         return "nan"
@@ -55,6 +57,29 @@ def classify(error: BaseException) -> str:
     if isinstance(error, (RuntimeError, ValueError)) and any(word in text for word in ("shape", "size", "dimension")):
         return "shape"
     return "crash"
+
+
+def wanted_to_download(error: BaseException) -> bool:
+    """Whether the error comes from a library that fetches files: most often weights that are not at hand."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if type(seen).__module__.split(".")[0] in DOWNLOADERS:
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def message(error: BaseException, context: dict[str, Any]) -> str:
+    """One line for the engineer."""
+    said = f"{type(error).__name__}: {error}"
+    if wanted_to_download(error):
+        at_hand = ", ".join(context.get("pretrained", {})) or "none"
+        first = said.split("\n", 1)[0][:200]
+        return (
+            f"nothing can be downloaded here ({first}). Pretrained weights at hand: {at_hand}; "
+            "pretrained_backbone(context, NAME) of template loads them, pretrained=False builds a network without."
+        )
+    return said
 
 
 def culprit(error: BaseException, folder: str) -> str | None:
@@ -132,7 +157,7 @@ def run_forked(command: dict[str, Any], status: Status) -> int:
                 "event": "error",
                 "reason": classify(error),
                 "component": culprit(error, folder),
-                "message": f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH],
+                "message": message(error, command["context"])[:MESSAGE_LENGTH],
                 "detail": short_traceback(error, folder),
             }
         )
