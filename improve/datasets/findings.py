@@ -48,9 +48,11 @@ def stopping(findings: Iterable[Finding], accepted: Sequence[str]) -> list[Findi
 def require_sound(findings: Iterable[Finding], accepted: Sequence[str]) -> None:
     """Raises `DataError` if anything makes a result meaningless and is not accepted (`dataset.accept`)."""
     stops = stopping(findings, accepted)
-    if stops:
-        names = ",".join(sorted({*accepted, *(finding.code for finding in stops)}))
-        raise DataError(
-            " ".join(f"{finding.what[:1].upper()}{finding.what[1:]}." for finding in stops),
-            f"{'; '.join(finding.fix for finding in stops)}; or accept it: dataset.accept=[{names}]",
-        )
+    if not stops:
+        return
+    names = ",".join(sorted({*accepted, *(finding.code for finding in stops)}))
+    fixes = "; ".join(finding.fix for finding in stops)
+    raise DataError(
+        " ".join(f"{finding.what[:1].upper()}{finding.what[1:]}." for finding in stops),
+        f"{fixes}; or accept it: dataset.accept=[{names}] (`improve data check` lists all findings)",
+    )

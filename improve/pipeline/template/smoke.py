@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from template import ContractError, to_tensor
 from train import fit
 
 FAKE_BATCH = 8
+SURPLUS = 0.25  # of a demanded architecture's weights, which a model may add: ResNet-101 is no ResNet-50
 
 
 def smoke(components: Components, context: Context, data_folder: Path) -> None:
@@ -41,21 +43,31 @@ def _silent(event: dict[str, Any]) -> None:
 def check_architecture(components: Components, context: Context) -> None:
     """Whether the model holds all weight tensors of the architecture that the task demands, by their shapes.
 
-    It may hold more (a classifier, adapters), and take grey images. Position embeddings and class tokens are not
+    It may hold some more (a classifier, adapters), and take grey images. Position embeddings and class tokens are not
     compared. The check is for engineers who forget: one who means to cheat could keep such a network and not use it.
     """
-    if not context.required_model:
+    name = context.required_model
+    if not name:
         return
-    wanted = _weight_shapes(timm.create_model(context.required_model, pretrained=False, num_classes=0))
-    missing = wanted - _weight_shapes(components.build_model(context))
+    wanted = _weight_shapes(timm.create_model(name, pretrained=False, num_classes=0))
+    found = _weight_shapes(components.build_model(context))
+    missing, surplus = wanted - found, _elements(found - wanted) / _elements(wanted)
+    problem = ""
     if missing:
         shape = next(iter(missing))
+        problem = f"{missing.total()} of its {wanted.total()} weight tensors are missing, for instance one of {shape}"
+    elif surplus > SURPLUS:
+        problem = f"the model has {surplus:.0%} more weights (at most {SURPLUS:.0%} may be added)"
+    if problem:
         raise ContractError(
-            f"model.py: the task demands the architecture {context.required_model} of timm, but {missing.total()} of "
-            f"its {wanted.total()} weight tensors are not in the model, for instance one of shape {shape}. Build it "
-            f"whole: pretrained_backbone(context, {context.required_model!r}) where its weights are at hand, else "
-            f"timm.create_model({context.required_model!r}, num_classes=0, in_chans=context.channels)."
+            f"model.py: the task demands the architecture {name} of timm, but {problem}. Build it whole and once: "
+            f"pretrained_backbone(context, {name!r}) where its weights are at hand, else "
+            f"timm.create_model({name!r}, num_classes=0, in_chans=context.channels)."
         )
+
+
+def _elements(shapes: Counter[tuple[int, ...]]) -> int:
+    return sum(math.prod(shape) * times for shape, times in shapes.items())
 
 
 def _weight_shapes(network: torch.nn.Module) -> Counter[tuple[int, ...]]:
