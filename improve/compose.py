@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -34,12 +36,36 @@ def to_config(values: DictConfig) -> Config:
     return config
 
 
+def register_schema() -> None:
+    """Make the typed schema known to Hydra, so that a misspelt key or a wrong type fails while it composes."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def config_from(overrides: Sequence[str]) -> Config:
+    """The typed configuration of these Hydra overrides, outside of a Hydra program. Raises `ConfigError`."""
+    register_schema()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            values = compose("config", quoted(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, overrides)) from None
+    return to_config(values)
+
+
 def quoted(arguments: Sequence[str]) -> list[str]:
     """The arguments, with quotes around values that Hydra's grammar cannot read as they are.
 
     A shell takes the quotes from `dataset.description="Roses, red; or not."`, and Hydra would stumble over the rest.
     """
-    return [_quoted(argument) for argument in arguments]
+    return [_quoted(argument) for given in arguments for argument in _own_prompts(given)]
+
+
+def _own_prompts(argument: str) -> list[str]:
+    """`prompts=FOLDER` as the two keys that it stands for; any other argument as it is."""
+    key, _, value = argument.partition("=")
+    if key != "prompts" or not ("/" in value or value.startswith("~")):
+        return [argument]
+    return [f"prompts.name={Path(value).name}", f"prompts.path={value}"]
 
 
 def _quoted(argument: str) -> str:

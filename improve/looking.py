@@ -5,28 +5,25 @@ The arguments are those of `improve run`; what does not concern the images is ch
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from improve import config as schema
 from improve.cache import cache_folder
-from improve.compose import CONF, quoted, to_config
-from improve.config import Config, DatasetConfig
+from improve.compose import config_from
+from improve.config import ACCEPTABLE, Config, DatasetConfig, check
 from improve.datasets import Dataset, Finding, prepare
 from improve.datasets.findings import by_severity, stopping
 from improve.datasets.pictures import class_images, contact_sheet
 from improve.display.sentences import SPLITS
 from improve.display.text import one_line
 from improve.errors import ConfigError, DataError
-from improve.pipeline.weights import find_weights
+from improve.pipeline.architecture import informed
+from improve.pipeline.weights import usable_weights
 
 STYLES = {"stop": "bold red", "warning": "yellow", "note": "dim"}
 EXAMPLES = 3  # shown for one finding
@@ -37,7 +34,7 @@ def check_data(settings: Sequence[str], console: Console | None = None) -> int:
 
     Raises `ImproveError` for settings that are wrong, and for images that cannot be prepared at all.
     """
-    config = composed(settings)
+    config = _configured(settings)
     console = console or Console()
     refused: list[Finding] = []
     try:
@@ -59,7 +56,7 @@ def check_data(settings: Sequence[str], console: Console | None = None) -> int:
         console.print(Text("A run would start.", "green"))
         return 0
     console.print(Text(f"A run would stop here: {len(stops)} of these make a result meaningless.", "bold red"))
-    names = dict.fromkeys(finding.code for finding in stops if finding.code in schema.ACCEPTABLE)
+    names = dict.fromkeys(finding.code for finding in stops if finding.code in ACCEPTABLE)
     if names:
         console.print(Text(f"To run all the same: dataset.accept=[{','.join([*config.dataset.accept, *names])}]"))
     return DataError.exit_code
@@ -69,25 +66,21 @@ def show_data(settings: Sequence[str], out: Path) -> None:
     """Write a contact sheet of the training images (PNG) and print the dataset card. Raises `ImproveError`."""
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"{out.absolute().parent} is no folder.", "choose another file: -o FILE.png")
-    config = composed(settings)
+    config = _configured(settings)
     dataset = _prepared(config)
-    extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
-    weights = {found.name: {"mean": found.mean, "std": found.std} for found in find_weights(extra)}
+    dataset = informed(dataset, config, usable_weights(config.executor, cache_folder(config.cache_dir)))
     classes = list(class_images(dataset))
     try:
         contact_sheet(classes).save(out, format="PNG")
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}.", "choose another file: -o FILE.png") from None
-    print(dataclasses.replace(dataset, pretrained=weights).card(), end="")
+    print(dataset.card(), end="")
     print(f"{out}: training images of {len(classes)} of {len(dataset.class_names)} classes")
 
 
-def composed(settings: Sequence[str]) -> Config:
-    """The configuration of these arguments, as `improve run` would have it. Raises what Hydra and `check` raise."""
-    ConfigStore.instance().store(name="schema", node=schema.Config)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = to_config(compose("config", quoted(settings)))
-    schema.check(config)
+def _configured(settings: Sequence[str]) -> Config:
+    config = config_from(settings)
+    check(config)
     return config
 
 

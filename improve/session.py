@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 import shutil
@@ -26,10 +25,10 @@ from improve.execution.local import LocalExecutor
 from improve.history import History
 from improve.journal import JOURNAL, LOCK, Journal
 from improve.llm.client import Client
-from improve.pipeline.architecture import required_architecture
+from improve.pipeline.architecture import informed
 from improve.pipeline.export import export
 from improve.pipeline.fetch_weights import fetch_weights
-from improve.pipeline.weights import pretrained
+from improve.pipeline.weights import usable_weights
 from improve.prompts import PromptSet
 from improve.provenance import check_resume, run_record
 from improve.report import write_run_page
@@ -83,13 +82,11 @@ def _carry_out(
     finished: bool,
 ) -> None:
     sandbox = choose(config.sandbox.mode)
-    required = required_architecture(config.dataset.constraints.model)
     dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note)
     require_sound(dataset.audit, config.dataset.accept)
-    extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
-    fetch_weights(config.executor.fetch_weights, extra, display.note)
-    weights = pretrained(cache_folder(config.cache_dir), extra)
-    dataset = dataclasses.replace(dataset, pretrained=weights, required_model=required)
+    fetch_weights(config.executor, display.note)
+    weights = usable_weights(config.executor, cache_folder(config.cache_dir))
+    dataset = informed(dataset, config, weights)
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
     journal.listeners.append(display.record)
     try:
@@ -97,7 +94,7 @@ def _carry_out(
         check_resume(journal, record, folder)
         journal.once("run", "run", lambda: record)
         journal.once("audit-data", "audit_data", lambda: audit_record(dataset, config.dataset, folder))
-        fixed = {"card": dataset.card(), "context": _shown_context(executor, dataset)}
+        fixed = {"card": dataset.card(), "context": shown_context(executor, dataset)}
         team = Team(client, prompts, journal, folder, fixed, display.phase)
         workshop = Workshop(config, dataset, team, executor, journal, folder)
         if not finished and not journal.resumed:
@@ -136,7 +133,7 @@ def resume_command(folder: Path) -> str:
     return shlex.join(["python", "-m", "improve.run", *arguments, f"run_dir={folder}"])
 
 
-def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
+def shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
     """The context block of every prompt: what an engineer can use, less what only the template reads."""
     context = executor.context()
     counts = context["images_per_class"]

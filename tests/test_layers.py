@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent / "improve"
 ORDER = (
     "pipeline.template", "__init__", "errors", "cache", "domain", "config", "compose", "journal", "records", "datasets",
     "prompts", "llm", "pipeline", "agents", "sandbox", "scoring", "execution", "acceptance", "strategies", "history",
-    "display", "report", "provenance", "session", "run", "probe", "doctor", "looking", "predicting", "cli",
+    "display", "report", "provenance", "session", "run", "probe", "doctor", "looking", "predicting", "previewing",
+    "cli",
 )  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py") if "template" not in path.relative_to(ROOT).parts)
 

@@ -17,6 +17,9 @@ from improve.domain import COMPONENTS, Component, Pipeline
 BLOCK = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})([^\n`]*)\n(.*?)^[ ]{0,3}\1[ \t]*$", re.DOTALL | re.MULTILINE)
 THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 FILE_NAME = re.compile(r"^#\s*(?:present\s+)?(data|model|training)\.py\b")
+# The name of a file alone on a line, between the files of one block.
+HEADING = re.compile(r"^#\s*(data|model|training)\.py[ \t]*$", re.MULTILINE)
+MENTIONED = re.compile(r"\b(data|model|training)\.py\b")
 PYTHON_TAGS = ("", "python", "py", "python3")
 MAX_REPLY = 200_000  # characters
 
@@ -45,7 +48,11 @@ def blocks(reply: str) -> list[str]:
     rest = BLOCK.sub("", text)
     if re.search(r"^[ ]{0,3}(`{3,}|~{3,})", rest, re.MULTILINE):
         raise UnusableReply("a code block is not closed; the reply may have been cut off. Send the whole file again.")
-    return [match[3].rstrip() + "\n" for match in found if match[2].strip().lower() in PYTHON_TAGS and match[3].strip()]
+    return [match[3].rstrip() + "\n" for match in found if _is_python(match)]
+
+
+def _is_python(block: re.Match[str]) -> bool:
+    return block[2].strip().lower() in PYTHON_TAGS and bool(block[3].strip())
 
 
 def component_source(reply: str, component: Component) -> str:
@@ -67,10 +74,12 @@ def component_source(reply: str, component: Component) -> str:
 def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
     """The architect's plan and the three files of its reply, each named by the first line of its block."""
     named: dict[str, list[str]] = {}
-    for block in blocks(reply):
-        name = _file_of(block)
-        if name:
-            named.setdefault(name, []).append(block)
+    titles = _titles(reply)
+    for block, title in zip(blocks(reply), titles, strict=True):
+        for file in _files(block):
+            name = _file_of(file) or title
+            if name:
+                named.setdefault(name, []).append(file)
     for component in COMPONENTS:
         count = len(named.get(component, []))
         if count != 1:
@@ -79,6 +88,26 @@ def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
             )
     plan = BLOCK.sub("", _visible(reply)).strip()
     return plan, Pipeline(**{name: named[name][0] for name in COMPONENTS})
+
+
+def _titles(reply: str) -> list[str | None]:
+    """For each Python block, the file that the line of text before it names; None if it names not exactly one."""
+    text, before, titles = _visible(reply), 0, list[str | None]()
+    for match in BLOCK.finditer(text):
+        lines = text[before : match.start()].strip().splitlines()
+        found = set(MENTIONED.findall(lines[-1])) if lines else set()
+        if _is_python(match):
+            titles.append(found.pop() if len(found) == 1 else None)
+        before = match.end()
+    return titles
+
+
+def _files(block: str) -> list[str]:
+    """A block as the files in it: small models write all three into one, each under its name."""
+    starts = [match.start() for match in HEADING.finditer(block)]
+    if len(starts) < 2 or starts[0] != 0:
+        return [block]
+    return [block[start:end].rstrip() + "\n" for start, end in zip(starts, [*starts[1:], len(block)], strict=True)]
 
 
 def plain_text(reply: str, limit: int) -> str:

@@ -5,13 +5,27 @@ The paper had its VTAB models built on "ViT-B/16" (section 4.1). The smoke run c
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Mapping
+from typing import Any
 
+from improve.config import Config
+from improve.datasets import Dataset
 from improve.errors import ConfigError
 from improve.pipeline.weights import describe
 
 VIT = re.compile(r"vit[-_ ]?(ti|s|b|l|h)[-_ /]?(\d+)", re.IGNORECASE)
 VIT_SIZES = {"ti": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge"}
+
+
+def informed(dataset: Dataset, config: Config, weights: Mapping[str, Mapping[str, Any]]) -> Dataset:
+    """The dataset as its card tells of it: with the weights at hand, and the architecture that is demanded.
+
+    Raises `ConfigError` if there is no such architecture.
+    """
+    required = required_architecture(config.dataset.constraints.model)
+    return dataclasses.replace(dataset, pretrained=weights, required_model=required)
 
 
 def spellings(text: str) -> list[str]:

@@ -6,19 +6,26 @@ Generated code has no network: what it may load is here before it starts. The hu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+from improve.config import ExecutorConfig
 from improve.errors import ConfigError
 from improve.pipeline.weights import describe, find_weights
 
 FILES = ("config.json", "model.safetensors")
 
 
-def fetch_weights(names: Sequence[str], extra_folder: Path | None, notify: Callable[[str], None]) -> None:
-    """Fetches the weights of timm's models `names` unless they are at hand. Raises `ConfigError`."""
-    at_hand = {weights.name for weights in find_weights(extra_folder)} if names else set()
-    wanted = [name for name in names if name not in at_hand]
+def fetch_weights(config: ExecutorConfig, notify: Callable[[str], None]) -> None:
+    """Fetches the weights of timm's models that `config.fetch_weights` names, unless they are at hand.
+
+    Raises `ConfigError` for names that timm does not know, and where the hub cannot be reached.
+    """
+    if not config.fetch_weights:
+        return
+    extra = Path(config.weights).expanduser() if config.weights else None
+    at_hand = {weights.name for weights in find_weights(extra)}
+    wanted = [name for name in config.fetch_weights if name not in at_hand]
     known = describe(tuple(wanted))
     for name in wanted:
         model = known[name]
@@ -41,7 +48,8 @@ def _fetch(repository: str) -> None:
         try:
             hf_hub_download(repository, file)
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            first = str(error).strip().split("\n", 1)[0]
+            # The client's own sentence speaks of its cache; what went wrong is below it.
+            first = str(error.__cause__ or error).strip().split("\n", 1)[0]
             raise ConfigError(
                 f"{file} of {repository} cannot be fetched from the Hugging Face hub: {first}",
                 "check the network (HF_ENDPOINT, proxies), or put the file into a folder: executor.weights=FOLDER",
