@@ -145,8 +145,9 @@ def _about_near_duplicates(evidence: Evidence, config: DatasetConfig) -> list[Fi
     straddling = pairs[(apart.min(axis=1) == TRAIN) & (apart.max(axis=1) > TRAIN)]
     held_out = np.unique(straddling[evidence.parts[straddling] > TRAIN])
     if not len(held_out):
-        images = len(np.unique(pairs))
-        return [Finding("near_duplicates", "note", f"images that nearly equal another one: {images:,}")]
+        what = f"images that nearly equal another one: {len(np.unique(pairs)):,}"
+        kept = " (they stay in the same split)" if config.group_near_duplicates else ""
+        return [Finding("near_duplicates", "note", what + kept)]
     total = int(np.isin(evidence.parts, (SELECTION, TEST)).sum())
     share = len(held_out) / total
     return [

@@ -86,6 +86,9 @@ def fill_entry(folder: Path, source: Source, config: DatasetConfig, notify: Call
     manifest = _describe(images, rows["train"], np.load(folder / "train" / IMAGES, mmap_mode="r"))
     manifest["counts"] = {name: len(rows[name]) for name in PARTS}
     notes = [Finding("source", "note", text) for text in source.findings]
+    if source.groups is not None:
+        named = len({source.groups[row] for row in images.rows} - {""})
+        notes.append(Finding("groups", "note", f"groups of images that belong together: {named:,} (each in one split)"))
     manifest["audit"] = [finding.as_dict() for finding in (*notes, *unreadable, *found)]
     del pixels, images
     scratch.unlink()
@@ -179,7 +182,7 @@ def _evidence(images: Readable, items: Items, parts: np.ndarray, pictures: np.nd
         "format": [reading.format for reading in readings],
         "colour mode": [reading.mode for reading in readings],
     }
-    combined = {"size, format and colour mode": list(zip(*looks.values(), strict=True))}
+    combined = {"size, format and colour mode": [", ".join(values) for values in zip(*looks.values(), strict=True)]}
     return Evidence(
         class_names=items.class_names,
         labels=items.labels,
