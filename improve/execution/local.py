@@ -120,13 +120,14 @@ class LocalExecutor:
             elif kind == "speed" and fitting is not None:
                 speed["fit"] = fitting
 
+        samples = None
         self.phase(iteration, "training", "")
         limit = self.config.fit_seconds
         hard = limit + max(GRACE_SECONDS, GRACE_SHARE * limit)
         try:
             outcome = cell.run(self._command("fit", iteration, "fit"), hard, on_event)
-            wanted = sampled is not None and outcome.failure is None
-            samples = self._samples(cell, iteration, sampled) if wanted and sampled is not None else None
+            if sampled is not None and outcome.failure is None:
+                samples = self._samples(cell, iteration, sampled)
         finally:
             cell.close()
         self._write_metrics(iteration, rows)
