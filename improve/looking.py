@@ -96,6 +96,12 @@ def _prepared_despite(config: Config, error: DataError) -> Dataset:
         raise error from None
 
 
+def _folder(path: str) -> Path:
+    """Where the images are that a `dataset.path` names: file names are shown from there."""
+    given = Path(path).expanduser()
+    return given.parent if given.is_file() else given
+
+
 def _print(dataset: Dataset, found: Sequence[Finding], config: DatasetConfig, console: Console) -> None:
     counts = ", ".join(f"{dataset.counts[split]:,} {name}" for split, name in SPLITS)
     size = f"{dataset.width} × {dataset.height} pixels, {'grey' if dataset.channels == 1 else 'RGB'}"
@@ -103,7 +109,7 @@ def _print(dataset: Dataset, found: Sequence[Finding], config: DatasetConfig, co
     if not found:
         console.print("The audit found nothing to complain about.")
         return
-    root = f"{config.path.rstrip('/')}/" if config.path else ""
+    root = f"{_folder(config.path)}/" if config.path else ""
     table = Table("severity", Column("what", overflow="fold"), Column("what to do", overflow="fold"), show_lines=True)
     for finding in found:
         severity = f"{finding.severity}, accepted" if finding.code in config.accept else finding.severity
