@@ -1,4 +1,4 @@
-"""The console script `improve`: `run`, `predict`, `report`, `prompts`, `cassette`, `theory`, `doctor`."""
+"""The console script `improve`: `run`, `data`, `predict`, `report`, `prompts`, `cassette`, `theory`, `doctor`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ DESCRIPTION = """A language model builds an image classifier and refines it one 
 
   improve run dataset=folder dataset.path=PHOTOS llm=gpt-4o    one folder of photos for each class
   improve run --cfg job                                       all settings and their defaults
+  improve data check dataset=folder dataset.path=PHOTOS        would a result on these images mean anything?
+"""
+
+DATA = """Look at the images of a dataset as a run would have them, before anything is spent.
+
+  check    audit them; the exit code is 3 if a result on them would mean nothing
+  show     write some training images of each class as a picture (PNG), and print the dataset card
 """
 
 
@@ -26,11 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from improve import run
 
         return run.main(given[1:])
+    exit_codes: list[int] = []
+    if given[:1] == ["data"]:
+        return guarded(lambda: exit_codes.append(_data(given[1:]))) or sum(exit_codes)
     parsed = _parser().parse_args(given)
     if "work" not in parsed:
         _parser().print_help()
         return 2
-    exit_codes: list[int] = []
     return guarded(lambda: exit_codes.append(parsed.work(parsed))) or sum(exit_codes)
 
 
@@ -41,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"improve {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("run", help="build and refine a classifier (arguments: Hydra overrides)", add_help=False)
+
+    commands.add_parser("data", help="look at the images of a dataset before anything is spent", add_help=False)
 
     predict = commands.add_parser("predict", help="the class of new images, by the best pipeline of a run")
     predict.add_argument("run", type=Path, help="folder of the run")
@@ -76,6 +87,23 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--config-dir", type=Path, help="folder with your own options, as of a run")
     doctor.set_defaults(work=_doctor)
     return parser
+
+
+def _data(arguments: Sequence[str]) -> int:
+    """A parser of its own: options may stand between the settings, which argparse allows without subcommands alone."""
+    parser = argparse.ArgumentParser(
+        prog="improve data", description=DATA, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=("check", "show"))
+    parser.add_argument("settings", nargs="*", help="as for `improve run`: dataset=folder dataset.path=PHOTOS …")
+    parser.add_argument("-o", "--out", type=Path, help="show: the picture (default: sheet.png)")
+    parsed = parser.parse_intermixed_args(arguments)
+    from improve.looking import check_data, show_data
+
+    if parsed.command == "check":
+        return check_data(parsed.settings)
+    show_data(parsed.settings, parsed.out or Path("sheet.png"))
+    return 0
 
 
 def _predict(arguments: argparse.Namespace) -> int:

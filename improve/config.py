@@ -16,6 +16,15 @@ from improve.config_llm import LLMConfig, check_llm
 from improve.domain import Split
 from improve.errors import ConfigError
 
+# What the audit of the images may find that makes a result meaningless; each can be accepted by its name.
+ACCEPTABLE = ("blank", "contradictions", "giveaway", "leakage", "near_leakage")
+
+
+@dataclass
+class ConstraintsConfig:
+    # The architecture that the model must be built on: a name of timm or as papers write it ("ViT-B/16", "resnet18").
+    model: str | None = None
+
 
 @dataclass
 class DatasetConfig:
@@ -40,6 +49,11 @@ class DatasetConfig:
     hub_config: str | None = None  # hub: which configuration of a dataset that has several
     hub_revision: str | None = None  # hub: a commit, branch or tag; None: the newest
     severity: int | None = None  # cifar10c: how strong the corruptions are, 1 or 5
+    subset: int | None = None  # use so many images of all, stratified, for quick work; None: all
+    group_near_duplicates: bool = False  # keep pictures that are nearly the same in one split
+    accept: list[str] = field(default_factory=list)  # findings of the audit (see ACCEPTABLE) that shall not stop a run
+    card: str = "full"  # full | none: none hides from the roles all but shapes and counts (ablation)
+    constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
 
 
 @dataclass
@@ -82,6 +96,7 @@ class ExecutorConfig:
     output_mib: float = 4.0  # of what one training prints; the rest is dropped
     pretrained: bool = True  # whether a pipeline may use the pretrained weights that are at hand
     weights: str | None = None  # folder with pretrained weights (NAME.pth, NAME.safetensors), beside what is installed
+    fetch_weights: list[str] = field(default_factory=list)  # timm's names; fetched from the hub unless at hand already
 
 
 @dataclass
@@ -177,6 +192,8 @@ def check(config: Config) -> None:
         ("sandbox.mode", config.sandbox.mode, ("require", "auto", "off")),
         ("display.mode", config.display.mode, ("auto", "rich", "plain", "none")),
         ("dataset.unreadable", config.dataset.unreadable, ("fail", "skip")),
+        ("dataset.card", config.dataset.card, ("full", "none")),
+        *(("dataset.accept", name, ACCEPTABLE) for name in config.dataset.accept),
         ("acceptance.rule", config.acceptance.rule, ("paired", "paper")),
         ("protocol", config.protocol, ("honest", "paper")),
         ("executor.accelerator", config.executor.accelerator, ("auto", "cpu", "gpu")),
@@ -221,6 +238,7 @@ def _check_dataset(dataset: DatasetConfig) -> None:
         ("dataset.selection", dataset.selection, 1),
         ("dataset.test", dataset.test, 1),
         ("dataset.split_seed", dataset.split_seed, 0),
+        ("dataset.subset", dataset.subset, 8),
     ):
         if number is not None and number < least:
             raise ConfigError(f"{key}={number} is too small.", f"use {key}={least} or more")
@@ -235,3 +253,10 @@ def _check_dataset(dataset: DatasetConfig) -> None:
     ):
         if dataset.source == source and not dataset.path:
             raise ConfigError(f"dataset={source} needs dataset.path.", f"add dataset.path={hint}")
+    counts = {"train": dataset.train, "selection": dataset.selection, "test": dataset.test}
+    given = [f"dataset.{name}" for name, count in counts.items() if count is not None]
+    if dataset.subset is not None and 0 < len(given) < len(counts):
+        raise ConfigError(
+            f"dataset.subset does not go together with {' and '.join(given)} alone.",
+            "give all of dataset.train, dataset.selection and dataset.test, or none of them, or no subset",
+        )

@@ -19,7 +19,7 @@ from improve.display.text import count, money, short_count, time_taken
 from improve.estimate import Estimate, Line, asked_models, estimate
 from improve.llm.worst_case import known_price
 from improve.previewing import Preview, shown
-from improve.session import folder_of
+from improve.session import check_constraints, folder_of
 from improve.strategies import strategy
 
 BASIS = (
@@ -41,6 +41,7 @@ class DryRun:
 def dry_run(config: Config) -> DryRun:
     """Write the first prompt beside where the run would go, and estimate the run. Raises `ImproveError`."""
     strategy(config.strategy.name)
+    check_constraints(config)
     preview = Preview.of(config)
     folder = folder_of(config)
     prompt = folder.parent / "dry_run" / folder.name / "architect.md"

@@ -22,6 +22,7 @@ from improve.records import (
     AuditRecord,
     CandidateRecord,
     CheckRecord,
+    DataAuditRecord,
     FailureRecord,
     FinishedRecord,
     LLMRecord,
@@ -130,6 +131,7 @@ class History:
     started_at: str
     ended_at: str
     seconds: float
+    data_audit: DataAuditRecord | None = None
 
     @classmethod
     def read(cls, run_folder: Path) -> History:
@@ -150,6 +152,7 @@ class History:
             raise ValueError("a journal starts with the record of kind 'run'")
         tests = {record.data["which"]: cast(TestRecord, record.data) for record in records if record.kind == "test"}
         finished = [record.data for record in records if record.kind == "finished"]
+        audits = [record.data for record in records if record.kind == "audit_data"]
         seconds = sum(record.seconds for record in records)
         return cls(
             run=cast(RunRecord, records[0].data),
@@ -161,6 +164,7 @@ class History:
             started_at=records[0].at,
             ended_at=records[-1].at,
             seconds=float(finished[-1]["total_seconds"]) if finished else seconds,
+            data_audit=cast(DataAuditRecord, audits[-1]) if audits else None,
         )
 
     @property

@@ -22,6 +22,7 @@ from improve.errors import ConfigError, nearest
 from improve.execution.local import LocalExecutor
 from improve.llm.offline.expert import answer
 from improve.llm.worst_case import usual_tokens
+from improve.pipeline.architecture import informed
 from improve.pipeline.weights import usable_weights
 from improve.prompts import Prompt, PromptSet
 from improve.sandbox import choose
@@ -45,15 +46,11 @@ class Preview:
         prompts = PromptSet(config.prompts.name, config.prompts.path)
         cache = cache_folder(config.cache_dir)
         check_source(config.dataset, cache)
-        dataset = prepare(config.dataset, cache, lambda note: None, select_on=selection_split(config))
+        weights = usable_weights(config.executor, cache)
+        prepared = prepare(config.dataset, cache, lambda note: None, select_on=selection_split(config))
+        dataset = informed(prepared, config, weights)
         executor = LocalExecutor(
-            config.executor,
-            choose("auto"),
-            dataset,
-            usable_weights(config.executor, cache),
-            Path(),
-            config.seed,
-            lambda *_: None,
+            config.executor, choose("auto"), dataset, weights, Path(), config.seed, lambda *_: None
         )
         fixed = fixed_variables(config, executor, dataset)
         return cls(prompts, fixed, config.strategy.unified_initialization, len(dataset.class_names))

@@ -2,7 +2,7 @@
 
 A run writes, in this order:
 
-    run                                      once
+    run, audit_data                          once
     llm (architect, engineers)               the plan and the first pipeline
     candidate, check…, training, score, audit, verdict, llm (summarizer), summary      iteration 0
     llm (analyst), proposal, llm (engineer), candidate, check…, …                      iterations 1, 2, …
@@ -37,6 +37,14 @@ class RunRecord(TypedDict):
     cassette: dict[str, str]  # llm=replay: model and sha256 of what is replayed; else empty
     budget: dict[str, Any]  # the limits of the first session: usd, tokens, minutes, gpu_minutes (None: no limit)
     notes: list[str]  # what people should know: "llm=offline is a rule-based expert, no language model", …
+
+
+class DataAuditRecord(TypedDict):
+    """kind `audit_data`: what the audit of the images found before anything was spent."""
+
+    findings: list[dict[str, Any]]  # improve.datasets.findings.Finding: code, severity, what, fix, examples
+    accepted: list[str]  # codes of findings that the configuration accepts (dataset.accept)
+    classes: list[dict[str, Any]]  # some training images of each class: name, images, file (PNG in the run's folder)
 
 
 class LLMRecord(TypedDict):
@@ -103,6 +111,8 @@ class TrainingRecord(TypedDict):
     planned_epochs: int
     epochs_that_fit: int  # in the time limit, by the measured speed
     rows: list[dict[str, Any]]  # an epoch each, see execution.status.ROW_KEYS
+    samples: str | None  # PNG of augmented training images, as the generated code shows them; relative to the folder
+    samples_note: str  # why there are none, "" if they were not asked for
 
 
 class ScoreRecord(TypedDict):

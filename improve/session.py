@@ -21,7 +21,8 @@ from improve.budget import Budget, BudgetUsed, Training, check_prices
 from improve.cache import cache_folder
 from improve.config import Config, run_name, selection_split
 from improve.costs import by_iteration, by_role
-from improve.datasets import Dataset, check_source, prepare
+from improve.datasets import Dataset, check_source, prepare, require_sound
+from improve.datasets.audit_record import audit_record
 from improve.display import Display, make_display, print_end_card
 from improve.errors import BudgetError, ConfigError, Interrupted, LLMError, RunFailed
 from improve.execution import machine
@@ -30,7 +31,9 @@ from improve.history import History
 from improve.journal import JOURNAL, LOCK, Journal, read
 from improve.llm.replay import Replay
 from improve.llm.source import LiveModels, Source
+from improve.pipeline.architecture import informed
 from improve.pipeline.export import export
+from improve.pipeline.fetch_weights import fetch_weights
 from improve.pipeline.weights import usable_weights
 from improve.prompts import PromptSet
 from improve.provenance import check_resume, run_record
@@ -50,6 +53,7 @@ def run(config: Config, resume: str = "") -> Path:
     # Refuse what is wrong before anything is spent: these checks take milliseconds.
     refine = strategy(config.strategy.name)
     prompts = PromptSet(config.prompts.name, config.prompts.path)
+    check_constraints(config)
     source = source_of(config)
     check_prices(config.budget, source.unpriced())
     folder = folder_of(config)
@@ -95,13 +99,18 @@ def _carry_out(
     sandbox = choose(config.sandbox.mode)
     cache, progress = cache_folder(config.cache_dir), partial(display.phase, 0, "preparing")
     dataset = prepare(config.dataset, cache, display.note, progress, selection_split(config))
+    require_sound(dataset.audit, config.dataset.accept)
+    if not finished:
+        fetch_weights(config.executor, display.note)
     weights = usable_weights(config.executor, cache)
+    dataset = informed(dataset, config, weights)
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
     journal.listeners.append(display.record)
     try:
         record = run_record(config, prompts, source, dataset, sandbox, folder.name)
         check_resume(journal, record, folder)
         journal.once("run", "run", lambda: record)
+        journal.once("audit-data", "audit_data", lambda: audit_record(dataset, config.dataset, folder))
         budget = Budget(config.budget, journal, _training(config, dataset), began)
         fixed = fixed_variables(config, executor, dataset)
         team = Team(source, prompts, journal, folder, fixed, display.phase, budget)
@@ -120,6 +129,15 @@ def _carry_out(
         raise RunFailed(
             f"none of {len(workshop.steps)} pipelines could be scored{why}",
             f"see what failed in {folder / 'run.html'}; a stronger model or a longer executor.fit_seconds may help",
+        )
+
+
+def check_constraints(config: Config) -> None:
+    """Raises `ConfigError` for a constraint that whoever answers cannot keep to."""
+    if config.llm.model.startswith("offline/") and config.dataset.constraints.model:
+        raise ConfigError(
+            "dataset.constraints.model is for language models: the rule-based expert knows its own networks alone.",
+            "choose one, for instance llm=gpt-4o, or leave the constraint out",
         )
 
 
@@ -196,6 +214,7 @@ def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
             "train_images": round(context["train_images"] * (1 - held_out)),
             "image": {"height": context["height"], "width": context["width"], "channels": context["channels"]},
             "num_classes": len(context["classes"]),
+            **({"required_model": dataset.required_model} if dataset.required_model else {}),
             "images_per_class": {"min": min(counts), "max": max(counts)},
             "pretrained": sorted(context["pretrained"]),
             "libraries": machine.library_versions(),

@@ -71,7 +71,7 @@ def configure_optimizers(model, context):
 '''
 
 
-READ_BY_PROGRAMS = ("verdict", "which", "folder", "file", "changed", "protocol")
+READ_BY_PROGRAMS = ("verdict", "which", "folder", "file", "changed", "protocol", "severity", "code", "samples")
 
 
 @dataclass
@@ -163,6 +163,7 @@ class Maker:
 
     def _records(self) -> Iterator[tuple[str, str, dict[str, Any], float]]:
         yield "run", "run", self._run(), 0.4
+        yield "audit-data", "audit_data", self._data_audit(), 0.1
         best, first = None, True
         for role in ("architect", "data_engineer", "model_engineer", "training_engineer"):
             yield self._call(role, 0, 0)
@@ -248,6 +249,32 @@ class Maker:
             "notes": ["llm=offline is a rule-based expert, no language model"] if offline else [],
         }
 
+    def _data_audit(self) -> dict[str, Any]:
+        found = [
+            ("near_leakage", "stop", "test images that nearly equal a training image: 3,000 of 6,000", "group them"),
+            ("imbalance", "warning", "the commonest class has 12 times the images of the rarest", "look closely"),
+            ("unused", "note", "images that are not used: 20", ""),
+        ]
+        findings = [
+            {"code": code, "severity": severity, "what": what, "fix": fix, "examples": [f"{code}/a.png = b.png"]}
+            for code, severity, what, fix in found
+        ]
+        names = self._run()["dataset"]["class_names"][:3]
+        classes = [
+            {"name": name, "images": 200, "file": self._shapes(f"samples/class-{number:02}.png", 6)}
+            for number, name in enumerate(names)
+        ]
+        return {"findings": findings, "accepted": ["near_leakage"], "classes": classes}
+
+    def _shapes(self, file: str, count: int) -> str:
+        image = Image.new("L", (66 * count - 2, 64))
+        for number in range(count):
+            left = 66 * number + self.rng.randrange(30)
+            ImageDraw.Draw(image).ellipse((left, 20, left + 30, 20 + self.rng.randrange(10, 40)), fill=255)
+        (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        image.save(self.folder / file)
+        return file
+
     def _call(self, role: str, number: int, attempt: int) -> tuple[str, str, dict[str, Any], float]:
         file = f"calls/{number:03}-{role}-{attempt}.txt"
         reply = f"(reply of the {role} in iteration {number})\n" + MODEL
@@ -294,6 +321,8 @@ class Maker:
                 "epochs": 12,
                 "train_accuracy": 0.81,
                 "validation_accuracy": 0.73,
+                "samples": self._shapes(f"samples/augmented-{number:03}.png", 8),
+                "samples_note": "",
             }
             yield f"training-{number}", "training", training, 16.0 + number
         if step.correct is not None:

@@ -90,6 +90,8 @@ def test_the_weaker_tier_gives_the_same_predictions(bench: Bench, task: Dataset,
         ("data", "import a_module_that_is_not_there", Reason.IMPORT),
         ("training", "configure_optimizers = lambda model, context: model.nope", Reason.CRASH),
         ("training", "raise SystemExit(0)", Reason.CRASH),
+        ("model", "import timm; timm.create_model('test_resnet', pretrained=True)", Reason.CONTRACT),
+        ("model", "import torchvision as v; v.models.squeezenet1_1(weights='DEFAULT')", Reason.CONTRACT),
     ],
 )
 def test_a_smoke_run_says_what_is_wrong_and_where(bench: Bench, component: Any, added: str, reason: Reason) -> None:
@@ -98,6 +100,7 @@ def test_a_smoke_run_says_what_is_wrong_and_where(bench: Bench, component: Any, 
     assert failure is not None
     assert (failure.reason, failure.component) == (reason, component), failure
     assert "\n" not in failure.message
+    assert ("Pretrained weights at hand: none" in failure.message) == ("pretrained=" in added or "weights=" in added)
     assert bench.smoke(10, 1, honest()) is None  # the repair finds the same sandbox as good as new
 
 

@@ -15,15 +15,16 @@ from improve.datasets import sources
 from improve.datasets.build import fill_entry
 from improve.datasets.cache import ensure
 from improve.datasets.dataset import Dataset, open_dataset
+from improve.datasets.findings import Finding, require_sound
 from improve.datasets.source import Downloads
 from improve.domain import Split
 from improve.errors import DataError
 from improve.pipeline.template import images
 
-__all__ = ["Dataset", "check_source", "prepare"]
+__all__ = ["Dataset", "Finding", "check_source", "prepare", "require_sound"]
 
-# They say how a dataset is called, described and used, not what it holds.
-LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds")
+# They say how a dataset is called, described, judged and used, not what it holds.
+LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds", "accept", "card", "constraints")
 DOWNLOADS = "downloads"  # the folder in the cache for what sources download
 
 
@@ -43,7 +44,8 @@ def prepare(
 
     `notify` is told what goes on, a line at a time, and `progress` how far it is, a progress bar at a time.
     `select_on="test"` is for `protocol=paper`: the selection split holds the test images then, and those that it would
-    have held train (see `split.split_in_two`).
+    have held train (see `split.split_in_two`). What the audit found is in the dataset's `audit`; `require_sound`
+    refuses what makes a result meaningless.
 
     Refuses with `DataError` or `ConfigError`: an unknown source, folders that are no dataset (at once), images that
     cannot be downloaded, unreadable images, too few images, no space, no permission.
@@ -59,12 +61,13 @@ def prepare(
 
     ensure(entry, fill, notify)
     try:
-        return open_dataset(entry, config.name, description)
+        dataset = open_dataset(entry, config.name, description)
     except DataError as damage:
         notify(f"{damage.what} Preparing them anew.")
         shutil.rmtree(entry, ignore_errors=True)
         ensure(entry, fill, notify)
-        return open_dataset(entry, config.name, description)
+        dataset = open_dataset(entry, config.name, description)
+    return dataclasses.replace(dataset, card_mode=config.card)
 
 
 def _key(config: DatasetConfig, source_key: str, select_on: Split) -> str:

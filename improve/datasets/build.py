@@ -1,9 +1,10 @@
-"""From a source to a cache entry: read and resize every image, group equal ones, split, blind, describe."""
+"""From a source to a cache entry: read and resize every image, group equal ones, split, audit, blind, describe."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +17,21 @@ import numpy as np
 
 from improve.config import DatasetConfig
 from improve.datasets import card
+from improve.datasets.audit import Evidence, audit
 from improve.datasets.cache import allocate, file_hash, forget_times, write_array
 from improve.datasets.dataset import HIDDEN, IMAGES, LABELS, MANIFEST, STRATA
+from improve.datasets.findings import Finding
+from improve.datasets.near_duplicates import near_pairs
 from improve.datasets.progress import Bar
-from improve.datasets.source import FREE, PARTS, SELECTION, TEST, TRAIN, Source
-from improve.datasets.split import Items, order, split, split_in_two
+from improve.datasets.source import PARTS, SELECTION, TEST, TRAIN, Source
+from improve.datasets.split import Items, given_in_two, order, split, split_in_two, together
 from improve.domain import Split
 from improve.errors import DataError
 from improve.pipeline.template import images as preparation
 
 BATCH = 16  # images that a thread reads at a time
 EXAMPLES = 5  # files named in a message
+CHAINED = 0.25  # share of the images in one group of near-duplicates, from which they say nothing
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,10 @@ class Reading:
     height: int = 0  # of the original, pixels
     width: int = 0
     format: str = ""
+    mode: str = ""
+    words: str = ""  # in its metadata
+    size: int = 0  # of its file, bytes
+    blank: bool = False  # one colour
     error: str = ""
 
 
@@ -73,22 +82,24 @@ def fill_entry(
     scratch = folder / "scratch"
     pixels = allocate(scratch, (len(source.labels), height, width, config.channels or 3))
     readings = _read_all(source, pixels, progress)
-    images, findings, details = _readable(source, readings, pixels, config)
-    _, groups = np.unique([reading.picture for reading in images.readings], return_inverse=True)
+    images, unreadable = _readable(source, readings, pixels, config)
+    _, pictures = np.unique([reading.picture for reading in images.readings], return_inverse=True)
+    near = near_pairs(pixels, images.rows)
+    groups = _grouped(images, pictures, near, config)
     items = Items(
         source.class_names, images.labels, groups, [r.digest for r in images.readings], source.parts[images.rows]
     )
     parts = split(items, config) if select_on == "selection" else split_in_two(items, config)
-    found, examples = _about_copies(images, groups, parts)
+    given = items.given if select_on == "selection" else given_in_two(items.given)
+    found = audit(_evidence(images, items, given, parts, pictures, near), config)
     numbers = {"train": TRAIN, "selection": SELECTION if select_on == "selection" else TEST, "test": TEST}
     rows = {name: _ordered(images, parts, name, part, config.split_seed) for name, part in numbers.items()}
     _write(folder, images, rows)
     strata = _write_strata(folder, images, rows["test"])
     manifest = _describe(images, rows["train"], np.load(folder / "train" / IMAGES, mmap_mode="r"))
     manifest["counts"] = {name: len(rows[name]) for name in PARTS}
-    findings = [*source.findings, *findings, *found, *_about_split(source, parts)]
-    manifest["findings"] = findings + (["the selection images are the test images"] if select_on == "test" else [])
-    manifest["details"] = [*details, *examples]
+    notes = _notes(images, select_on)
+    manifest["audit"] = [finding.as_dict() for finding in (*notes, *unreadable, *found)]
     manifest["strata"] = strata
     del pixels, images
     scratch.unlink()
@@ -111,7 +122,11 @@ def _read_all(source: Source, pixels: np.ndarray, progress: Callable[[str], None
         pixels[row] = array
         grey = raw.picture.image.mode == "L" or _is_grey(array)
         picture = hashlib.blake2b(array.tobytes(), digest_size=32).digest()
-        return Reading(raw.digest, picture, grey, raw.picture.height, raw.picture.width, raw.picture.format)
+        blank = bool((array == array[:1, :1]).all())
+        file = raw.picture
+        return Reading(
+            raw.digest, picture, grey, file.height, file.width, file.format, file.mode, file.words, raw.size, blank
+        )
 
     readings: list[Reading] = []
     bar = Bar(len(pixels), "images", progress)
@@ -132,7 +147,7 @@ def _is_grey(array: np.ndarray) -> bool:
 
 def _readable(
     source: Source, readings: list[Reading], pixels: np.ndarray, config: DatasetConfig
-) -> tuple[Readable, list[str], list[str]]:
+) -> tuple[Readable, list[Finding]]:
     """The images that can be used, and what to say about the others. Raises `DataError` unless they may be skipped."""
     bad = [row for row, reading in enumerate(readings) if reading.error]
     named = [f"{source.name(row)} {readings[row].error}" for row in bad[:EXAMPLES]]
@@ -146,41 +161,65 @@ def _readable(
     kept = [readings[row] for row in rows]
     channels = config.channels or (1 if all(reading.grey for reading in kept) else 3)
     images = Readable(source, rows, kept, pixels, channels)
-    findings = [f"image files that cannot be read, left out: {len(bad):,} of {len(readings):,}"] if bad else []
-    return images, findings, named
+    what = f"image files that cannot be read, left out: {len(bad):,} of {len(readings):,}"
+    found = [Finding("unreadable", "warning", what, "repair or remove them", tuple(named))] if bad else []
+    return images, found
 
 
-def _about_copies(images: Readable, groups: np.ndarray, parts: np.ndarray) -> tuple[list[str], list[str]]:
-    """Findings on equal images: counts for everybody, and examples with names and classes for people."""
-    findings: list[str] = []
-    dropped = int((parts[images.source.parts[images.rows] != FREE] < 0).sum())
-    copies = len(groups) - len(np.unique(groups))
-    if copies:
-        findings.append(f"images that equal another one once prepared: {copies:,} (they stay in the same split)")
-    if dropped:
-        why = "copies of selection or test images, or not asked for"
-        findings.append(f"images of the given splits that are not used: {dropped:,} ({why})")
-    labels_of: dict[int, dict[int, int]] = {}
-    for position, (group, label) in enumerate(zip(groups.tolist(), images.labels.tolist(), strict=True)):
-        labels_of.setdefault(group, {}).setdefault(label, position)
-    ambiguous = [where for where in labels_of.values() if len(where) > 1]
-    if ambiguous:
-        findings.append(f"pictures that occur under more than one class: {len(ambiguous):,}")
-
-    def names(where: dict[int, int]) -> str:
-        source = images.source
-        shown = [f"{source.name(images.rows[row])} ({source.class_names[label]})" for label, row in where.items()]
-        return f"the same picture: {' = '.join(shown)}"
-
-    return findings, [names(where) for where in ambiguous[:EXAMPLES]]
+def _grouped(images: Readable, pictures: np.ndarray, near: np.ndarray, config: DatasetConfig) -> np.ndarray:
+    """N group numbers for the split. Raises `DataError` where near-duplicates would chain most images together."""
+    names = images.source.groups
+    named = None if names is None else [names[row] for row in images.rows]
+    if not config.group_near_duplicates:
+        return together(pictures, named)
+    largest = int(np.bincount(together(pictures, None, near)).max())
+    if largest > CHAINED * len(pictures):
+        raise DataError(
+            f"dataset.group_near_duplicates would keep {largest:,} of {len(pictures):,} images together: each nearly "
+            "equals the next one.",
+            "leave it out: for such images a perceptual hash cannot tell what is a duplicate",
+        )
+    return together(pictures, named, near)
 
 
-def _about_split(source: Source, parts: np.ndarray) -> list[str]:
-    """How the splits came about."""
-    given = [name for number, name in enumerate(PARTS) if number != TRAIN and (source.parts == number).any()]
-    unused = int((parts < 0).sum()) if not given else 0
-    findings = [f"the {' and '.join(given)} images came as a split of their own"] if given else []
-    return [*findings, f"images that are not used: {unused:,}"] if unused else findings
+def _notes(images: Readable, select_on: Split) -> list[Finding]:
+    """What is known of the images without looking at them."""
+    notes = [Finding("source", "note", text) for text in images.source.findings]
+    if images.source.groups is not None:
+        named = len({images.source.groups[row] for row in images.rows} - {""})
+        notes.append(Finding("groups", "note", f"groups of images that belong together: {named:,} (each in one split)"))
+    if select_on == "test":
+        notes.append(Finding("protocol", "note", "the selection images are the test images"))
+    return notes
+
+
+def _evidence(
+    images: Readable, items: Items, given: np.ndarray, parts: np.ndarray, pictures: np.ndarray, near: np.ndarray
+) -> Evidence:
+    """What the audit looks at."""
+    readings = images.readings
+    names = [images.source.name(row) for row in images.rows.tolist()]
+    looks = {
+        "size in pixels": [f"{reading.width} × {reading.height}" for reading in readings],
+        "format": [reading.format for reading in readings],
+        "colour mode": [reading.mode for reading in readings],
+    }
+    combined = {"size, format and colour mode": [", ".join(values) for values in zip(*looks.values(), strict=True)]}
+    return Evidence(
+        class_names=items.class_names,
+        labels=items.labels,
+        given=given,
+        parts=parts,
+        pictures=pictures,
+        groups=items.groups,
+        near=near,
+        blank=np.array([reading.blank for reading in readings], dtype=bool),
+        digests=items.digests,
+        names=names,
+        # Half octaves of bytes.
+        files={**looks, **combined, "file size": [round(2 * math.log2(max(1, reading.size))) for reading in readings]},
+        words={"file names": [Path(name).name for name in names], "metadata": [r.words for r in readings]},
+    )
 
 
 def _ordered(images: Readable, parts: np.ndarray, name: str, part: int, seed: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,9 +32,17 @@ def text(dataset: Dataset) -> str:
         "imbalance": round(float(per_class.max() / per_class.min()), 2),
         "image": {"height": dataset.height, "width": dataset.width, "channels": dataset.channels},
         **dataset.facts,
+        "pretrained_weights": [_weights(*pair) for pair in dataset.pretrained.items()] or "none at hand",
         "notes": list(dataset.findings),
     }
+    if dataset.required_model:
+        content["constraints"] = {"model": f"built on the whole {dataset.required_model} of timm; a check sees to it"}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def _weights(name: str, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Pretrained weights at hand, and the normalisation that they were trained with."""
+    return {"name": name, "mean": _rounded(weights["mean"]), "std": _rounded(weights["std"])}
 
 
 def facts(
@@ -52,12 +61,16 @@ def facts(
         },
         "pixels": {
             "kind": "colour" if images.shape[-1] == 3 else grey,
-            "mean": [round(value, 4) for value in mean],
-            "std": [round(value, 4) for value in std],
+            "mean": _rounded(mean),
+            "std": _rounded(std),
             "black_or_white": round(extreme, 4),
         },
     }
     return content, mean, std
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(value, 4) for value in values]
 
 
 def _moments(histogram: np.ndarray) -> tuple[list[float], list[float]]:

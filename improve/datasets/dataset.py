@@ -23,6 +23,7 @@ import numpy as np
 
 from improve.datasets import card
 from improve.datasets.cache import explained, file_hash, forget_times, write_array
+from improve.datasets.findings import Finding
 from improve.domain import Split
 from improve.errors import DataError
 
@@ -49,12 +50,24 @@ class Dataset:
     std: tuple[float, ...]
     counts: Mapping[str, int]  # images in train, selection and test
     images_per_class: tuple[int, ...]  # in train, in the order of `class_names`
-    findings: tuple[str, ...]  # what people should know about the images; part of the card
     strata: tuple[str, ...] = ()  # names of the kinds of test images; see `test_strata`
-    details: tuple[str, ...] = ()  # examples to the findings, with file names and classes: for people only
+    audit: tuple[Finding, ...] = ()  # what people should know about the images
+    card_mode: str = "full"  # "none": the roles are told nothing of the images but their number and shapes
+    pretrained: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)  # weights: mean, std, …
+    required_model: str = ""  # timm's name of the architecture that the model must be built on; "": any
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)  # statistics of the training images
     files: Mapping[str, str] = field(default_factory=dict, repr=False)  # relative path → SHA-256
     verified: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)  # see `verify`
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The audit's sentences, without examples: part of the card."""
+        return tuple(finding.what for finding in self.audit)
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Examples to the findings, with file names and classes: for people only."""
+        return tuple(example for finding in self.audit for example in finding.examples)
 
     @property
     def train_folder(self) -> Path:
@@ -112,8 +125,8 @@ class Dataset:
         return False
 
     def card(self) -> str:
-        """The dataset card: what the architect and the analyst are told, as YAML. Nothing about hidden labels."""
-        return card.text(self)
+        """The dataset card: what the roles are told, as YAML; "" if `card_mode` is none. Of hidden labels, nothing."""
+        return card.text(self) if self.card_mode == "full" else ""
 
     def record(self) -> dict[str, Any]:
         """What the journal keeps, JSON-able."""
@@ -158,9 +171,8 @@ def open_dataset(folder: Path, name: str, description: str) -> Dataset:
             std=tuple(manifest["std"]),
             counts=manifest["counts"],
             images_per_class=tuple(manifest["images_per_class"]),
-            findings=tuple(manifest["findings"]),
             strata=tuple(manifest["strata"]),
-            details=tuple(manifest["details"]),
+            audit=tuple(Finding.from_dict(values) for values in manifest["audit"]),
             facts=manifest["facts"],
             files=manifest["files"],
         )

@@ -69,7 +69,8 @@ def read_file(path: Path, height: int, width: int) -> Raw:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableImage(f"cannot be opened ({error.strerror})") from error
-    return Raw(decode(io.BytesIO(content), height, width), hashlib.blake2b(content, digest_size=32).digest())
+    picture = decode(io.BytesIO(content), height, width)
+    return Raw(picture, hashlib.blake2b(content, digest_size=32).digest(), len(content))
 
 
 def usual_side(paths: Sequence[Path]) -> int:

@@ -36,10 +36,14 @@ SPLIT_NAMES: Final = {
 
 @dataclass(frozen=True)
 class Raw:
-    """One image as its source has it: the decoded picture, and a hash (32 bytes) that only equal originals share."""
+    """One image as its source has it: the decoded picture, and a hash (32 bytes) that only equal originals share.
+
+    `size`: bytes of its file; 0 where it has none.
+    """
 
     picture: Picture
     digest: bytes
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ class Source:
     sentence each, without anything about single images of the selection and test splits. `threads`: whether
     reading gains from several (files), or would only wait for the interpreter's lock (small arrays).
     `groups`: N names of what belongs together (a patient, a writer), so that the same group never straddles splits;
-    None: no groups. `strata`: N names of the kinds of test images whose accuracy is worth telling apart (a
-    corruption), "" for the other images; None: no such kinds.
+    "" for an image of no group, None: no groups. `strata`: N names of the kinds of test images whose accuracy is worth
+    telling apart (a corruption), "" for the other images; None: no such kinds.
     """
 
     class_names: tuple[str, ...]

@@ -1,14 +1,16 @@
 """Who goes where: train, selection, test. A function of the images' content, their labels and a seed, nothing else.
 
-Equal images form a group, and a group is never divided, so that no picture of one split comes back in another. Each
-class is shared out in the same proportions. The order of files and the names of files have no influence.
+Equal images form a group, and a group is never divided, so that no picture of one split comes back in another; images
+that the source names together (`Source.groups`) belong to one group, too, and near-duplicates if that is asked for.
+Each class is shared out in the same proportions. The order of files and the names of files have no influence.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,14 +21,15 @@ from improve.errors import DataError
 # Fewest images of a class in train (one to fit, one for the pipeline's own early stopping), selection and test.
 LEAST = (2, 1, 1)
 KEYS = ("dataset.train", "dataset.selection", "dataset.test")
+EARLIER = {TEST: (SELECTION, TRAIN, FREE), SELECTION: (TRAIN, FREE)}  # they give way to a given part
 
 
 @dataclass(frozen=True)
 class Items:
     """N images as the split sees them.
 
-    `labels`: class numbers. `groups`: N numbers, equal for equal pictures. `digests`: N hashes of the
-    originals, the only source of chance. `given`: N of `TRAIN`, `SELECTION`, `TEST`, `FREE`.
+    `labels`: class numbers. `groups`: N numbers, equal for what may not be divided (see `together`). `digests`: N
+    hashes of the originals, the only source of chance. `given`: N of `TRAIN`, `SELECTION`, `TEST`, `FREE`.
     """
 
     class_names: tuple[str, ...]
@@ -36,16 +39,20 @@ class Items:
     given: np.ndarray
 
 
-def split(items: Items, config: DatasetConfig) -> np.ndarray:
+def split(items: Items, config: DatasetConfig, apart: Sequence[int] = (TEST, SELECTION)) -> np.ndarray:
     """The part (`TRAIN`, `SELECTION`, `TEST`, `UNUSED`) of each of N images. Raises `DataError` if one lacks a class.
 
     Given parts stay what they are, except that `config.selection` and `config.test` may ask for fewer, and that
-    training images which equal a selection or test image, and selection images which equal a test image, are left out.
+    training images of a group that selection or test has, and selection images of a group that test has, are left out
+    (`apart`: the given parts that must share no group with the earlier ones).
+    `config.subset`: so many images of all, stratified; counts that the configuration gives are lowered in proportion.
     """
     parts = items.given.copy()
-    for later, earlier in ((TEST, (SELECTION, TRAIN, FREE)), (SELECTION, (TRAIN, FREE))):
-        known = np.isin(items.groups, items.groups[parts == later])
-        parts[known & np.isin(parts, earlier)] = UNUSED
+    for part in apart:
+        known = np.isin(items.groups, items.groups[parts == part])
+        parts[known & np.isin(parts, EARLIER[part])] = UNUSED
+    if config.subset is not None:
+        config = _thinned(items, parts, config.subset, config)
     for part, asked in ((TEST, config.test), (SELECTION, config.selection)):
         pool = parts == part
         if asked is not None and pool.any():
@@ -59,18 +66,75 @@ def split(items: Items, config: DatasetConfig) -> np.ndarray:
     return parts
 
 
+def given_in_two(given: np.ndarray) -> np.ndarray:
+    """What the given parts of N images are where selection has no images of its own (the paper, section 4.1).
+
+    Given validation images train if there are test images, and are the test images else ("If no test set is provided,
+    we designate the validation set as the test set").
+    """
+    return np.where(given == SELECTION, TRAIN if (given == TEST).any() else TEST, given)
+
+
 def split_in_two(items: Items, config: DatasetConfig) -> np.ndarray:
     """`TRAIN`, `TEST` or `UNUSED` for each of N images: the two splits of the paper (section 4.1).
 
-    The given test images if there are any, else the given validation images ("If no test set is provided, we designate
-    the validation set as the test set"), else those that `split` draws, by default 20%. All that `split` would use
-    for selection trains, so that both protocols test on the same images, unless only validation images are given.
+    The given test images if there are any, else the given validation images, else those that `split` draws, by default
+    20%. All that `split` would use for selection trains, so that both protocols test on the same images, unless only
+    validation images are given.
     """
-    given = items.given
-    if TEST not in given:
-        given = np.where(given == SELECTION, TEST, given)
-    parts = split(replace(items, given=given), config)
+    if not (items.given == TEST).any():
+        items = dataclasses.replace(items, given=given_in_two(items.given))
+    parts = split(items, config, apart=(TEST,))
     return np.where(parts == SELECTION, TRAIN, parts)
+
+
+def together(pictures: np.ndarray, named: Sequence[str] | None = None, pairs: np.ndarray | None = None) -> np.ndarray:
+    """N numbers, equal for images that must stay in one split, directly or through others.
+
+    `pictures`: N numbers, equal for equal pictures. `named`: N names of groups, "" for none. `pairs`: P × 2 positions.
+    """
+    # Takes a moment to import, and is needed only where images are prepared.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(pictures)
+    links = [_chains(pictures)]
+    if named is not None:
+        has_name = np.flatnonzero(np.array([bool(name) for name in named], dtype=bool))
+        _, numbers = np.unique([named[row] for row in has_name], return_inverse=True)
+        links.append(has_name[_chains(numbers)])
+    if pairs is not None:
+        links.append(pairs)
+    first, second = np.concatenate(links).T
+    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def _chains(numbers: np.ndarray) -> np.ndarray:
+    """Pairs of positions (P × 2) that link all positions with the same number."""
+    by_number = np.argsort(numbers, kind="stable")
+    same = np.flatnonzero(np.diff(numbers[by_number]) == 0)
+    return np.column_stack([by_number[same], by_number[same + 1]])
+
+
+def _thinned(items: Items, parts: np.ndarray, subset: int, config: DatasetConfig) -> DatasetConfig:
+    """Takes images out of `parts` until `subset` are left, or lowers the counts of the configuration to that."""
+    classes = len(items.class_names)
+    counts = (config.train, config.selection, config.test)
+    if all(count is not None for count in counts):
+        most = np.array(counts, dtype=np.int64)
+        shares = _share(subset, most, np.array(LEAST) * classes, most, "dataset.subset")
+        train, selection, test = shares.tolist()
+        return dataclasses.replace(config, train=train, selection=selection, test=test)
+    given = [part for part in (FREE, TRAIN, SELECTION, TEST) if (parts == part).any()]
+    available = np.stack([np.bincount(items.labels[parts == part], minlength=classes) for part in given])
+    # Parts that did not come with the images are cut from the first of these: it must have enough for them.
+    least = np.array([sum(LEAST) - sum(LEAST[part] for part in given[1:]), *(LEAST[part] for part in given[1:])])
+    least = np.repeat(least[:, None], classes, axis=1)
+    quotas = _share(subset, available.ravel(), least.ravel(), available.ravel(), "dataset.subset")
+    for part, quota in zip(given, quotas.reshape(available.shape), strict=True):
+        _draw(items, parts, parts == part, (part,), quota[:, None], config.split_seed)
+    return config
 
 
 def order(digests: list[bytes], salt: bytes) -> np.ndarray:
@@ -114,17 +178,18 @@ def _quotas(items: Items, pool: np.ndarray, wanted: dict[int, int]) -> np.ndarra
                 f"Too few images to share out among the splits in {len(short)} classes: {few}.",
                 f"give each class at least {sum(LEAST[p] for p in wanted)} different images, or remove its folder",
             )
-        columns.append(_share(total, available, LEAST[part], available - reserved, KEYS[part]))
+        least = np.full(len(available), LEAST[part])
+        columns.append(_share(total, available, least, available - reserved, KEYS[part]))
         available = available - columns[-1]
     return np.stack(columns, axis=1)
 
 
-def _share(total: int, weights: np.ndarray, least: int, most: np.ndarray, key: str) -> np.ndarray:
+def _share(total: int, weights: np.ndarray, least: np.ndarray, most: np.ndarray, key: str) -> np.ndarray:
     """`total` as whole numbers in proportion to `weights`, each between `least` and `most` (largest remainders)."""
-    if not least * len(weights) <= total <= most.sum():
+    if not least.sum() <= total <= most.sum():
         raise DataError(
-            f"{key} would be {total:,} images, but {len(weights)} classes need between {least * len(weights):,} "
-            f"and {int(most.sum()):,}.",
+            f"{key} would be {total:,} images, but it must be between {int(least.sum()):,} (a few of each class) "
+            f"and {int(most.sum()):,} (all there are).",
             f"set {key} to a number in that range",
         )
     ideal = total * weights / weights.sum()
@@ -143,8 +208,8 @@ def _draw(
 ) -> None:
     """Shares the images of `pool` out among `targets`, filling `quotas` (classes × targets); the rest is unused.
 
-    Pictures that occur several times go first, the most frequent ahead, each to a part drawn among those with room
-    for all of its copies, in proportion to the room; where no part has room, to train (or to the only target).
+    Groups of several images go first, the largest ahead, each to a part drawn among those with room for all of it, in
+    proportion to the room; where none has, to the target with most room.
     """
     rows = np.flatnonzero(pool)
     spare = np.bincount(items.labels[rows], minlength=len(quotas)) - quotas.sum(axis=1)
@@ -157,7 +222,11 @@ def _draw(
         need = np.bincount(items.labels[members], minlength=len(room))[:, None]
         weights = np.where(((room >= need) | (need == 0)).all(axis=0), room[need[:, 0] > 0].sum(axis=0), 0).cumsum()
         chance = int.from_bytes(key[:6], "big") / 2**48
-        choice = int(np.searchsorted(weights, chance * weights[-1], side="right")) if weights[-1] else overflow
+        if weights[-1]:
+            choice = int(np.searchsorted(weights, chance * weights[-1], side="right"))
+        else:
+            lack = room[need[:, 0] > 0, : len(targets)].sum(axis=0)
+            choice = int(lack.argmax()) if lack.any() else overflow
         parts[members] = destinations[choice]
         room[:, choice] = np.maximum(room[:, choice] - need[:, 0], 0)
     singles = np.array(sorted(singles.tolist(), key=lambda row: _key(items, [row], seed)), dtype=np.int64)
@@ -190,6 +259,6 @@ def _check_classes(items: Items, parts: np.ndarray) -> None:
         if len(missing):
             few = ", ".join(repr(items.class_names[c]) for c in missing[:5])
             raise DataError(
-                f"Too few {key} images in {len(missing)} classes ({few}): copies of one picture stay in one split.",
-                f"give each class at least {sum(LEAST)} different images, or remove its folder",
+                f"Too few {key} images in {len(missing)} classes ({few}): copies and groups stay in one split.",
+                f"give each class at least {sum(LEAST)} different images or groups, or remove it",
             )

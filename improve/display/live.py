@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from improve.display.progress import Phase, Progress
-from improve.display.sentences import best_so_far, cost, outcome, short_headline, tested, warnings
+from improve.display.sentences import best_so_far, cost, data_findings, outcome, short_headline, tested, warnings
 from improve.display.terminal import Writer
 from improve.display.text import duration, one_line
 from improve.domain import Verdict
@@ -57,6 +57,9 @@ class RichDisplay:
                 self._tell(history)
             if record.kind == "run":
                 self._opening(history)
+            elif record.kind == "audit_data":
+                for text in data_findings(history):
+                    self._say(f"images: {text}", "yellow")
             elif record.kind == "verdict":
                 self._untold = record.data["iteration"]
             elif record.kind == "summary":

@@ -6,7 +6,7 @@ import threading
 from typing import TextIO
 
 from improve.display.progress import Phase, Progress
-from improve.display.sentences import finished, headline, images, outcome, tested, warnings
+from improve.display.sentences import data_findings, finished, headline, images, outcome, tested, warnings
 from improve.display.terminal import Writer
 from improve.display.text import duration, one_line, time_taken
 from improve.history import History, Iteration
@@ -65,6 +65,8 @@ class PlainDisplay:
         """What to say about a record at once; a verdict waits for its summary."""
         if record.kind == "run":
             return self._opening(history)
+        if record.kind == "audit_data":
+            return [f"images: {text}" for text in data_findings(history)]
         if record.kind == "verdict":
             self._untold = record.data["iteration"]
         if record.kind == "test":

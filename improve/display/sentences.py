@@ -86,6 +86,22 @@ def warnings(history: History) -> list[str]:
     return [one_line(text) for text in said]
 
 
+def data_findings(history: History) -> list[str]:
+    """What the audit of the images warns of, a sentence each, then how many notes there are."""
+    audit = history.data_audit
+    if audit is None:
+        return []
+    accepted = {True: "accepted: ", False: ""}
+    said = [
+        f"{accepted[finding['code'] in audit['accepted']]}{finding['what']}"
+        for finding in audit["findings"]
+        if finding["severity"] != "note"
+    ]
+    notes = len(audit["findings"]) - len(said)
+    more = [f"{count(notes, 'note')} on the images in the page"] if notes else []
+    return [one_line(text) for text in (*said, *more)]
+
+
 def doubt(history: History) -> str:
     """What follows each score of the run: nothing, or that it is unverified, or selected on the test set."""
     unverified = "" if history.run["verified"] else ", unverified"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import os
 import shutil
 import stat
@@ -34,7 +35,16 @@ GIB = 1024**3
 MIB = 1024**2
 # Beyond its own time limit a training may finish its step and its validation, and write its weights.
 GRACE_SHARE, GRACE_SECONDS = 0.5, 30.0
+SAMPLE_SIDE = 64  # pixels of an augmented sample
 MAX_ROWS = 10_000  # epochs that are kept and shown; a training has no more
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Augmented training images, M × side × side × 3 uint8, as the generated code shows them; or why there are none."""
+
+    pixels: np.ndarray | None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Fit:
     rows: tuple[dict[str, Any], ...] = ()
     planned_epochs: int = 0
     epochs_that_fit: int = 0
+    samples: Samples | None = None  # what the data component made of the images that were asked for
 
 
 @dataclass
@@ -85,8 +96,13 @@ class LocalExecutor:
         self._cells.keep(("fit", iteration), cell)
         return cell.run(self._command("smoke", iteration, f"smoke {attempt}"), self.config.smoke_seconds).failure
 
-    def fit(self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key] = ()) -> Fit:
-        """Train, within the time limit; leaves the weights in the work folder. `upcoming`: cells needed afterwards."""
+    def fit(
+        self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key] = (), sampled: np.ndarray | None = None
+    ) -> Fit:
+        """Train, within the time limit; leaves the weights in the work folder. `upcoming`: cells needed afterwards.
+
+        `sampled`: rows of train of which augmented samples are wanted.
+        """
         self.write(iteration, pipeline)
         cell = self._cells.take(("fit", iteration))
         # The audit comes last: of a candidate that is rejected there is none.
@@ -104,15 +120,29 @@ class LocalExecutor:
             elif kind == "speed" and fitting is not None:
                 speed["fit"] = fitting
 
+        samples = None
         self.phase(iteration, "training", "")
         hard = hard_limit(self.config.fit_seconds)
         try:
             outcome = cell.run(self._command("fit", iteration, "fit"), hard, on_event)
+            if sampled is not None and outcome.failure is None:
+                samples = self._samples(cell, iteration, sampled)
         finally:
             cell.close()
         self._write_metrics(iteration, rows)
         failure = outcome.failure or self._weights_failure(iteration)
-        return Fit(failure, outcome.seconds, tuple(rows), speed.get("of", 0), speed.get("fit", 0))
+        return Fit(failure, outcome.seconds, tuple(rows), speed.get("of", 0), speed.get("fit", 0), samples)
+
+    def _samples(self, cell: Cell, iteration: int, rows: np.ndarray) -> Samples:
+        """Ask the generated code what it makes of training images: bytes of a known number, whatever they show."""
+        command = {**self._command("samples", iteration, "samples"), "rows": rows.tolist(), "side": SAMPLE_SIDE}
+        shape = (len(rows), SAMPLE_SIDE, SAMPLE_SIDE, 3)
+        outcome = cell.run(command, self.config.smoke_seconds, data_bytes=math.prod(shape))
+        if outcome.failure:
+            return Samples(None, outcome.failure.message)
+        if len(outcome.data) != math.prod(shape):
+            return Samples(None, f"{len(outcome.data):,} bytes came instead of {math.prod(shape):,}.")
+        return Samples(np.frombuffer(outcome.data, dtype=np.uint8).reshape(shape))
 
     def _weights_failure(self, iteration: int) -> Failure | None:
         """Why the file that a training left is of no use. It is not opened, and no link is followed."""
@@ -240,6 +270,7 @@ class LocalExecutor:
             "accelerator": "gpu" if gpu else "cpu",
             "precision": self.config.precision,
             "hardware": machine.description(self.config),
+            "required_model": data.required_model,
             "pretrained": {name: dict(weights) for name, weights in self.weights.items()},
         }
 

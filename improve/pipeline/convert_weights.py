@@ -76,7 +76,8 @@ def convert(source: Path, name: str, target: Path) -> None:
 
 
 def describe(words: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """For each word that timm knows, as a model or as the file name of a model's weights: name, mean, std (RGB).
+    """For each word that timm knows, as a model or as the file name of a model's weights: name, mean, std (RGB), hub
+    (the repository of its weights on the Hugging Face hub, "" if none).
 
     For any other word: `{"nearest": […]}`, the models it may have meant.
     """
@@ -90,7 +91,8 @@ def describe(words: Iterable[str]) -> dict[str, dict[str, Any]]:
     for word in words:
         name = files.get(word, word)
         if name in configs:
-            answer[word] = {"name": name, "mean": configs[name].mean, "std": configs[name].std}
+            config = configs[name]
+            answer[word] = {"name": name, "mean": config.mean, "std": config.std, "hub": config.hf_hub_id or ""}
         else:
             answer[word] = {"nearest": difflib.get_close_matches(word, configs, n=3)}
     return answer

@@ -56,7 +56,7 @@ def find_weights(extra_folder: Path | None = None) -> list[Weights]:
             f"executor.weights={extra_folder} is not a folder.", "name the folder that holds the weight files"
         )
     mine, hub = _files(extra_folder), _files(_torch_hub())
-    known = _describe(tuple(sorted({*(file.stem for file in mine), *(file.name for file in hub)})))
+    known = describe(tuple(sorted({*(file.stem for file in mine), *(file.name for file in hub)})))
     found: dict[str, Weights] = {}
     for weights in (*_in_folder(mine, known), *_in_package(), *_in_torch_hub(hub, known), *_in_hugging_face()):
         found.setdefault(weights.name, weights)
@@ -160,7 +160,8 @@ def _in_hugging_face() -> Iterable[Weights]:
 
 
 @lru_cache(maxsize=16)
-def _describe(words: tuple[str, ...]) -> Descriptions:
+def describe(words: tuple[str, ...]) -> Descriptions:
+    """What timm knows of these names (see `convert_weights.describe`); asked once, in a process of its own."""
     answer: Descriptions = json.loads(_ask_timm("describe", *words)) if words else {}
     return answer
 

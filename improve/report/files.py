@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TEXT_LIMIT = 200_000  # bytes of a source, a prompt or a log
-IMAGE_LIMIT = 200_000  # bytes of one image on a page
+IMAGE_LIMIT = 600_000  # bytes of one image on a page
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -50,6 +50,7 @@ class IterationView:
     sources: tuple[Source, ...]
     curves: tuple[CurveChart, ...]
     log: str | None
+    samples: str | None  # augmented training images, as a data URI
     calls: tuple[CallView, ...]
 
 
@@ -61,6 +62,15 @@ class Image:
     true: str
     predicted: str
     confidence: float
+
+
+@dataclass(frozen=True)
+class ClassView:
+    """Some training images of one class, as a data URI, and how many there are."""
+
+    name: str
+    total: int
+    uri: str
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class RunView:
     best_sources: tuple[Source, ...]
     confusion: Confusion | None
     worst: tuple[Image, ...]
+    classes: tuple[ClassView, ...]
     costs: dict[str, Costs]  # by role
     replays: str
     unpriced: str
@@ -106,6 +117,7 @@ def run_view(history: History, files: RunFiles) -> RunView:
         best_sources=_sources(best, files) if best else (),
         confusion=confusion(test["confusion"], names) if test else None,
         worst=_worst(test, files) if test else (),
+        classes=_classes(history, files),
         costs=by_role(history.calls),
         replays=replays(history),
         unpriced=unpriced(history),
@@ -173,6 +185,7 @@ def _iteration(iteration: Iteration, history: History, files: RunFiles) -> Itera
         sources=() if compared else _sources(iteration, files),
         curves=curve_charts(metrics) if metrics else (),
         log=_log(f"{folder}/log.txt", files) if folder else None,
+        samples=_samples(iteration, files),
         calls=tuple(_call(call, files) for call in iteration.calls),
     )
 
@@ -214,9 +227,28 @@ def _call(call: LLMRecord, files: RunFiles) -> CallView:
 def _worst(test: TestRecord, files: RunFiles) -> tuple[Image, ...]:
     found = []
     for entry in test["worst"][:WORST_IMAGES]:
-        raw = files.png(str(entry["file"]))
-        if raw is not None:
-            uri = "data:image/png;base64," + base64.b64encode(raw).decode()
+        uri = _picture(str(entry["file"]), files)
+        if uri is not None:
             confidence = float(entry["confidence"])
             found.append(Image(uri, str(entry["true"]), str(entry["predicted"]), confidence))
     return tuple(found)
+
+
+def _picture(name: str, files: RunFiles) -> str | None:
+    """A PNG file of the run as a data URI."""
+    raw = files.png(name)
+    return None if raw is None else "data:image/png;base64," + base64.b64encode(raw).decode()
+
+
+def _classes(history: History, files: RunFiles) -> tuple[ClassView, ...]:
+    shown = history.data_audit["classes"] if history.data_audit else []
+    pictures = ((entry, _picture(str(entry["file"]), files)) for entry in shown)
+    return tuple(ClassView(str(entry["name"]), int(entry["images"]), uri) for entry, uri in pictures if uri is not None)
+
+
+def _samples(iteration: Iteration, files: RunFiles) -> str | None:
+    """What an accepted data component makes of training images."""
+    training = iteration.training
+    # Runs of earlier versions have no samples.
+    name = training.get("samples") if training and iteration.outcome is Verdict.ACCEPTED else None
+    return _picture(name, files) if name else None

@@ -27,6 +27,7 @@ from improve.execution.warm import Key
 from improve.journal import Journal
 from improve.pipeline import contract
 from improve.scoring import Answers, answers, load_predictions, save_predictions, score
+from improve.strategies import samples
 from improve.strategies.audit import audit
 from improve.strategies.guard import violation
 
@@ -219,7 +220,7 @@ class Workshop:
             self.budget.before_training(f"the training of iteration {iteration}")
 
         def train() -> dict[str, Any]:
-            fit = self.executor.fit(iteration, pipeline, self._upcoming(iteration))
+            fit = self.executor.fit(iteration, pipeline, self._upcoming(iteration), self._sampled(pipeline))
             last = fit.rows[-1] if fit.rows else {}
             best = max((row.get("validation_accuracy", 0.0) for row in fit.rows), default=None)
             return {
@@ -232,6 +233,7 @@ class Workshop:
                 "planned_epochs": fit.planned_epochs,
                 "epochs_that_fit": fit.epochs_that_fit,
                 "rows": list(fit.rows),
+                **samples.keep(fit.samples, self.dataset, self.folder, iteration),
             }
 
         record = self.journal.once(f"training-{iteration}", "training", train)
@@ -242,6 +244,11 @@ class Workshop:
             record["planned_epochs"],
             record["epochs_that_fit"],
         )
+
+    def _sampled(self, pipeline: Pipeline) -> np.ndarray | None:
+        """Of which training images augmented samples are wanted: none if the data component is not new."""
+        new = self.incumbent is None or "data" in pipeline.changed(self.incumbent.pipeline)
+        return samples.wanted(self.dataset) if new else None
 
     def _upcoming(self, iteration: int) -> list[Key]:
         """What the executor will be asked for after this iteration, as far as that is known."""

@@ -56,7 +56,7 @@ def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], No
 
     def read(row: int, height: int, width: int) -> Raw:
         file = content(row)
-        return Raw(decode(io.BytesIO(file), height, width), hashlib.blake2b(file, digest_size=32).digest())
+        return Raw(decode(io.BytesIO(file), height, width), hashlib.blake2b(file, digest_size=32).digest(), len(file))
 
     side = config.image_size or _usual_side(content, len(labels))
     found = [*left_out, *unlabelled]

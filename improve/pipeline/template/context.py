@@ -40,6 +40,7 @@ class Context:
     hardware: str = ""
     validation_fraction: float = 0.1  # share of the training images kept for choosing the best epoch
     pretrained: Mapping[str, PretrainedWeights] = field(default_factory=dict)  # by timm's model name
+    required_model: str = ""  # timm's name of the architecture that the model must be built on; "": any
     restoring: bool = False  # trained weights will be loaded: networks need no pretrained start
     # The next two are known once the batch size and the number of epochs are; 0 before.
     max_epochs: int = 0

@@ -33,6 +33,7 @@ IMAGE_EXTENSIONS = frozenset(
 # What Pillow may try. Not EPS, PDF or WMF, which start other programs; nothing without a signature.
 FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "AVIF")
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+MAX_WORDS = 200  # characters of a file's metadata that are kept
 MAX_PIXELS = 80_000_000  # of the file as its header tells: a larger one is refused before it is decoded
 
 # What Pillow raises on damaged files, by format; a damaged header can break its parsers in any of these ways.
@@ -62,12 +63,17 @@ class UnreadableImage(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded image: upright, opaque, mode "L" or "RGB". `height`, `width` (pixels) and `format` are the file's."""
+    """A decoded image: upright, opaque, mode "L" or "RGB". The rest is the file's: size in pixels, and `words`, what
+
+    its metadata says (camera, description, comments), cut short.
+    """
 
     image: Image.Image
     height: int
     width: int
     format: str
+    mode: str = ""
+    words: str = ""
 
 
 def find_images(paths: Iterable[Path]) -> Iterator[Path]:
@@ -101,21 +107,31 @@ def decode(source: Path | str | BinaryIO, height: int, width: int) -> Picture:
         with Image.open(source, formats=formats()) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise UnreadableImage(f"has {opened.width} × {opened.height} pixels, more than {MAX_PIXELS:,}")
-            name = opened.format or "unknown"
+            name, mode = opened.format or "unknown", opened.mode
             full_width, full_height = opened.size
             side = 2 * max(height, width)
             opened.draft(None, (side, side))  # None: the mode stays
-            orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+            exif = opened.getexif()
+            orientation = exif.get(ExifTags.Base.Orientation, 1)
             if orientation in QUARTER_TURNS:
                 full_width, full_height = full_height, full_width
             upright = opened if orientation == 1 else ImageOps.exif_transpose(opened)
-            return Picture(_opaque(upright), full_height, full_width, name)
+            return Picture(_opaque(upright), full_height, full_width, name, mode, _words(opened, exif))
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
         raise UnreadableImage(_unidentified(source)) from None
     except DAMAGE as error:
         raise UnreadableImage(f"cannot be decoded ({str(error) or type(error).__name__})") from error
+
+
+def _words(opened: Image.Image, exif: Image.Exif) -> str:
+    """The texts in a file's metadata."""
+    found = [value for value in (*exif.values(), *opened.info.values()) if isinstance(value, str)]
+    comment = opened.info.get("comment")
+    if isinstance(comment, bytes):
+        found.append(comment.decode("latin-1"))
+    return " ".join(found)[:MAX_WORDS]
 
 
 def to_array(image: Image.Image, height: int, width: int, channels: int) -> np.ndarray:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from components import Components
 from context import Context
@@ -15,11 +18,13 @@ from template import ContractError, to_tensor
 from train import fit
 
 FAKE_BATCH = 8
+SURPLUS = 0.25  # of a demanded architecture's weights, which a model may add: ResNet-101 is no ResNet-50
 
 
 def smoke(components: Components, context: Context, data_folder: Path) -> None:
     """Raise what is wrong with the pipeline: a shape, a contract, a loss that is not finite, any error of its own."""
     torch.set_num_threads(context.threads)
+    check_architecture(components, context)
     check_shapes(components, context)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
@@ -33,6 +38,50 @@ def smoke(components: Components, context: Context, data_folder: Path) -> None:
 
 def _silent(event: dict[str, Any]) -> None:
     """The two steps of a smoke run are no news."""
+
+
+def check_architecture(components: Components, context: Context) -> None:
+    """Whether the model holds all weight tensors of the architecture that the task demands, by their shapes.
+
+    It may hold some more (a classifier, adapters), and take grey images. Position embeddings and class tokens are not
+    compared. The check is for engineers who forget: one who means to cheat could keep such a network and not use it.
+    """
+    name = context.required_model
+    if not name:
+        return
+    wanted = _weight_shapes(timm.create_model(name, pretrained=False, num_classes=0))
+    found = _weight_shapes(components.build_model(context))
+    missing, surplus = wanted - found, _elements(found - wanted) / _elements(wanted)
+    problem = ""
+    if missing:
+        shape = next(iter(missing))
+        problem = f"{missing.total()} of its {wanted.total()} weight tensors are missing, for instance one of {shape}"
+    elif surplus > SURPLUS:
+        problem = f"the model has {surplus:.0%} more weights (at most {SURPLUS:.0%} may be added)"
+    if problem:
+        raise ContractError(
+            f"model.py: the task demands the architecture {name} of timm, but {problem}. Build it whole and once: "
+            f"pretrained_backbone(context, {name!r}) where its weights are at hand, else "
+            f"timm.create_model({name!r}, num_classes=0, in_chans=context.channels)."
+        )
+
+
+def _elements(shapes: Counter[tuple[int, ...]]) -> int:
+    return sum(math.prod(shape) * times for shape, times in shapes.items())
+
+
+def _weight_shapes(network: torch.nn.Module) -> Counter[tuple[int, ...]]:
+    """How often each shape occurs among the weights; 1 × 1 convolutions count as linear layers, grey images as RGB."""
+    found: Counter[tuple[int, ...]] = Counter()
+    for weight in network.parameters():
+        shape = tuple(weight.shape)
+        if len(shape) == 4 and shape[1] in (1, 3):
+            shape = (shape[0], *shape[2:])
+        elif shape[2:] == (1, 1):
+            shape = shape[:2]
+        if len(shape) >= 2 and shape[0] > 1:
+            found[shape] += 1
+    return found
 
 
 def check_shapes(components: Components, context: Context) -> None:

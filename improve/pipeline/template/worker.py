@@ -1,9 +1,10 @@
 """The process inside the sandbox: imports the libraries once, then runs each command of its standard input in a fork.
 
-`python worker.py STATUS_FD`. A command is a line of JSON: `{"command": "smoke" | "fit" | "predict", …}`. Events and the
-end of each command go to STATUS_FD as lines of JSON. Nobody trusts them: they drive the display and the engineers'
-hints, never a score. The libraries' import (seconds) is done before the first command comes, so that it can overlap
-with other work; this process runs no tensor operation itself, because a fork of a process with threads may hang.
+`python worker.py STATUS_FD`. A command is a line of JSON: `{"command": "smoke" | "fit" | "samples" | "predict", …}`.
+Events and the end of each command go to STATUS_FD as lines of JSON. Nobody trusts them: they drive the display and the
+engineers' hints, never a score. The libraries' import (seconds) is done before the first command comes, so that it can
+overlap with other work; this process runs no tensor operation itself, because a fork of a process with threads may
+hang.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import components
 import numpy as np
 import predict
+import samples
 import smoke
 import timm  # noqa: F401  # imported for the forks
 import torch
@@ -27,6 +29,8 @@ import train
 from context import Context
 from template import ContractError, NonFiniteLoss
 
+# Libraries whose errors tell that a file was to be fetched.
+DOWNLOADERS = ("urllib", "http", "urllib3", "requests", "httpx", "httpcore", "huggingface_hub")
 MESSAGE_LENGTH = 2000
 DETAIL_LENGTH = 6000
 
@@ -38,7 +42,7 @@ def classify(error: BaseException) -> str:
         return "syntax"
     if isinstance(error, ImportError):
         return "import"
-    if isinstance(error, ContractError):
+    if isinstance(error, ContractError) or wanted_to_download(error):
         return "contract"
     if isinstance(error, NonFiniteLoss):
         return "nan"
@@ -53,6 +57,29 @@ def classify(error: BaseException) -> str:
     if isinstance(error, (RuntimeError, ValueError)) and any(word in text for word in ("shape", "size", "dimension")):
         return "shape"
     return "crash"
+
+
+def wanted_to_download(error: BaseException) -> bool:
+    """Whether the error comes from a library that fetches files: most often weights that are not at hand."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if type(seen).__module__.split(".")[0] in DOWNLOADERS:
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def message(error: BaseException, context: dict[str, Any]) -> str:
+    """One line for the engineer."""
+    said = f"{type(error).__name__}: {error}"
+    if wanted_to_download(error):
+        at_hand = ", ".join(context.get("pretrained", {})) or "none"
+        first = said.split("\n", 1)[0][:200]
+        return (
+            f"nothing can be downloaded here ({first}). Pretrained weights at hand: {at_hand}; "
+            "pretrained_backbone(context, NAME) of template loads them, pretrained=False builds a network without."
+        )
+    return said
 
 
 def culprit(error: BaseException, folder: str) -> str | None:
@@ -98,6 +125,10 @@ def run(command: dict[str, Any], status: Status) -> None:
         train.fit(parts, context, Path(command["data"]), Path(command["work"]), status)
     elif command["command"] == "predict":
         send_predictions(parts, context, command)
+    elif command["command"] == "samples":
+        pixels = samples.augmented(parts, context, Path(command["data"]), command["rows"], command["side"])
+        with open(command["descriptor"], "wb", closefd=False) as pipe:
+            pipe.write(pixels.tobytes())
 
 
 def send_predictions(parts: components.Components, context: Context, command: dict[str, Any]) -> None:
@@ -126,7 +157,7 @@ def run_forked(command: dict[str, Any], status: Status) -> int:
                 "event": "error",
                 "reason": classify(error),
                 "component": culprit(error, folder),
-                "message": f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH],
+                "message": message(error, command["context"])[:MESSAGE_LENGTH],
                 "detail": short_traceback(error, folder),
             }
         )
