@@ -73,9 +73,11 @@ def test_a_small_context_leaves_room_for_the_prompt() -> None:
 def test_the_same_prompt_again_is_another_sample() -> None:
     with played("x") as server:
         one = Client(composed(["llm=local", f"llm.api_base={server.base}"]).llm, seed=3)
-        for prompt in (PROMPT, PROMPT, Prompt("other", "prompt")):
-            one.ask(prompt)
-    assert [asked.body["seed"] for asked in server.asked] == [3, 4, 3]
+        for sample in (0, 1, 2, 0):
+            one.ask(PROMPT, sample=sample)
+    first, *others, again = [asked.body["seed"] for asked in server.asked]
+    assert first == again == 3
+    assert len({first, *others}) == 3
 
 
 @pytest.mark.parametrize("name", ["qwen2.5-coder:7b", "Qwen/Qwen2.5-Coder-7B-Instruct", "openai/gpt-oss"])

@@ -27,7 +27,7 @@ def team(folder: Path, *answers: str | Answer) -> Iterator[tuple[Team, ScriptedS
     with played(*answers) as server:
         config = composed(["llm=local", f"llm.api_base={server.base}", "llm.retry_wait_seconds=0.01"])
         journal = Journal(folder)
-        fixed = {"card": "name: x\n", "context": "threads: 1\n"}
+        fixed = {"card": "name: x\n", "context": "threads: 1\n", "all_components": False}
         yield Team(LiveModels(config), PromptSet("improve"), journal, folder, fixed, lambda *_: None), server
         journal.close()
 

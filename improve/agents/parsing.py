@@ -32,6 +32,8 @@ __all__ = [
 FIRST_LINE = re.compile(
     r"^(?:#|\"{3}|'{3})\s*(?:file(?:name)?:\s*)?(present\s+)?[`*\w/.]*?\b(data|model|training)\.py\b", re.I
 )
+# The name of a file alone on a line, between the files of one block.
+HEADING = re.compile(r"^#\s*(?:data|model|training)\.py[ \t]*$", re.MULTILINE)
 FILE = re.compile(r"\b(data|model|training)\.py\b")
 PYTHON_TAGS = ("", "python", "py", "python3", "py3", "data.py", "model.py", "training.py")
 JSON_TAGS = ("", "json", "json5", "jsonc", "text")
@@ -77,7 +79,7 @@ def component_source(reply: str, component: Component) -> str:
 def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
     """The architect's plan and the three files of its reply, named in or above its block, or by what it defines."""
     every, plan = _scan(reply)
-    found = _distinct(_python(every))
+    found = _distinct([file for block in _python(every) for file in _files(block)])
     files: dict[str, str] = {}
     for component in COMPONENTS:
         own = [block for block in found if _named(block) == component]
@@ -186,6 +188,15 @@ def _meant(found: Sequence[Block], component: Component) -> list[Block]:
     return [block for block in named if not _is_quoted(block)] or [
         block for block in found if _name_of(block) is None and _by_definitions(block) == component
     ]
+
+
+def _files(block: Block) -> list[Block]:
+    """A block as the files in it: small models write all three into one, each under its name."""
+    starts = [match.start() for match in HEADING.finditer(block.text)]
+    if len(starts) < 2 or starts[0] != 0:
+        return [block]
+    ends = [*starts[1:], len(block.text)]
+    return [Block("", block.text[a:b].rstrip() + "\n", "") for a, b in zip(starts, ends, strict=True)]
 
 
 def _named(block: Block) -> str | None:
