@@ -212,6 +212,11 @@ class History:
         """Whether the test set chose the pipelines, as in the paper: the test score is then optimistic."""
         return self.run["config"].get("protocol") == "paper"
 
+    @property
+    def protocol(self) -> str:
+        """What a table's field says of the scores: "honest", or that they were selected on the test set."""
+        return PAPER_PROTOCOL if self.paper_protocol else "honest"
+
 
 def call_tokens(call: LLMRecord) -> int:
     """Tokens read and written by one call; cached ones are part of the input, reasoning ones of the output."""
