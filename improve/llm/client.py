@@ -49,12 +49,12 @@ class Client:
 
         Raises `LLMError` for what retrying cannot mend (key, credit, address) and for what did not pass in time.
         """
-        started = time.monotonic()
         if self.offline:
             from improve.llm.offline.expert import answer
 
             return Reply(answer(prompt.system, prompt.user), "stop", dict(replies.NOTHING), 0.0, 0.0)
         litellm, _ = load()
+        started = time.monotonic()  # litellm's import is no part of the call
         try:
             response = self._answered(prompt, as_json, started)
         except CallFailed as failed:
