@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,35 @@ def test_of_unnamed_blocks_the_one_that_defines_the_component_is_taken() -> None
 def test_more_that_is_refused(reply: str, says: str) -> None:
     with pytest.raises(UnusableReply, match=says):
         component_source(reply, "training")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "~" * 199_000 + "`",
+        "```\n```\n" * 24_000,
+        "{" * 199_000,
+        '{"a":' * 39_000,
+        '{"a":' * 20_000 + "1" + "}" * 20_000,
+        '{"a":' * 990 + "1" + "}" * 990,
+        "{}" * 99_000,
+        "# " + "data/" * 39_000,
+        "```python\n" + "(" * 190_000 + "\n```",
+        "<think>" * 28_000,
+        " " * 190_000 + "<think",
+    ],
+    ids=["tildes", "blocks", "braces", "objects", "nested", "deep", "pairs", "names", "parentheses", "tags", "spaces"],
+)
+def test_no_reply_takes_long_to_read(reply: str) -> None:
+    started = time.process_time()
+    for read in (
+        lambda: component_source(reply, "model"),
+        lambda: whole_pipeline(reply),
+        lambda: json_object(reply, Proposal),
+    ):
+        with contextlib.suppress(UnusableReply):
+            read()
+    assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize(

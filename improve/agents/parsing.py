@@ -30,10 +30,11 @@ __all__ = [
 ]
 
 FIRST_LINE = re.compile(
-    r"^(?:#|\"{3}|'{3})\s*(?:file(?:name)?:\s*)?(present\s+)?[`*\w/.]*?\b(data|model|training)\.py\b", re.I
+    r"^(?:#|\"{3}|'{3})[ \t]*(?:file(?:name)?:[ \t]*)?(present[ \t]+)?[`*\w/.]*?\b(data|model|training)\.py\b", re.I
 )
 # The name of a file alone on a line, between the files of one block.
-HEADING = re.compile(r"^#\s*(?:data|model|training)\.py[ \t]*$", re.MULTILINE)
+HEADING = re.compile(r"^#[ \t]*(?:data|model|training)\.py[ \t]*$", re.MULTILINE)
+OBJECT_BEGINS = re.compile(r"\{\s*[\"'}]")
 FILE = re.compile(r"\b(data|model|training)\.py\b")
 PYTHON_TAGS = ("", "python", "py", "python3", "py3", "data.py", "model.py", "training.py")
 JSON_TAGS = ("", "json", "json5", "jsonc", "text")
@@ -109,14 +110,14 @@ def json_object(reply: str, schema: type[Model]) -> Model:
 
     Of several objects the only one that fits the schema is taken; of several that fit, none.
     """
-    found: list[dict[str, Any]] = []
+    found: dict[str, Any] = {}
     for text in _json_texts(reply):
-        found += [value for value in _objects(text) if value not in found]
+        found |= _objects(text)
     if not found:
         raise UnusableReply("expected exactly one JSON object, but found 0.")
     fitting: dict[str, Model] = {}
     problems = []
-    for value in found:
+    for value in found.values():
         try:
             model = schema.model_validate(value)
             fitting[model.model_dump_json()] = model
@@ -135,24 +136,22 @@ def _json_texts(reply: str) -> list[str]:
     return [*(block.text for block in found if block.tag in JSON_TAGS), prose]
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """Every JSON object that stands in the text, not those inside others."""
+def _objects(text: str) -> dict[str, Any]:
+    """Every JSON object that stands in the text, not those inside others; each once, by its own text."""
     decoder = json.JSONDecoder(strict=False, object_pairs_hook=_unique)  # a raw line break in a string is forgiven
-    found = []
-    position = text.find("{")
-    while position != -1:
+    found: dict[str, Any] = {}
+    begins = OBJECT_BEGINS.search(text)
+    while begins:
         try:
-            value, end = decoder.raw_decode(text, position)
-            found.append(value)
+            value, end = decoder.raw_decode(text, begins.start())
+            found[json.dumps(value, sort_keys=True)] = value
         except json.JSONDecodeError as error:
-            # An object begun and not ended: one inside of it is not the answer.
-            if re.match(r"\{\s*[\"']", text[position:]):
-                near = " ".join(text[max(0, error.pos - NEAR) : error.pos + NEAR].split())
-                raise UnusableReply(f"the JSON object is not valid: {error.msg} near `{near}`.") from None
-            end = position + 1
+            # Begun and not ended: an object inside of it is not the answer.
+            near = " ".join(text[max(0, error.pos - NEAR) : error.pos + NEAR].split())
+            raise UnusableReply(f"the JSON object is not valid: {error.msg} near `{near}`.") from None
         except RecursionError:
             raise UnusableReply("the JSON object is nested too deeply.") from None
-        position = text.find("{", end)
+        begins = OBJECT_BEGINS.search(text, end)
     return found
 
 
