@@ -81,15 +81,16 @@ def one_by_one(images: np.ndarray) -> Iterator[tuple[str, Callable[[], int]]]:
     """torchvision's usual ways: each image goes through the transforms on its own."""
     import torch
     from torch.utils.data import DataLoader
+    from torchvision import transforms as v1
     from torchvision.transforms import v2
 
     torch.set_num_threads(1)
-    random = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()]
-    normalise = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
-    pil: Any = PerImage([Image.fromarray(image) for image in images], v2.Compose([*random, v2.ToImage(), *normalise]))
-    tensors: Any = PerImage(
-        [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in images], v2.Compose([*random, *normalise])
-    )
+    # On PIL images the first version of the transforms is the quicker one.
+    on_pil = [v1.RandomCrop(32, padding=4), v1.RandomHorizontalFlip(), v1.ToTensor(), v1.Normalize(MEAN, STD)]
+    pil: Any = PerImage([Image.fromarray(image) for image in images], v1.Compose(on_pil))
+    to_float = v2.ToDtype(torch.float32, scale=True)
+    on_tensors = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip(), to_float, v2.Normalize(MEAN, STD)]
+    tensors: Any = PerImage(list(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())), v2.Compose(on_tensors))
     yield f"{ON_PIL}: crop, flip, normalise", lambda: epoch(DataLoader(pil, BATCH, shuffle=True))
     yield "torchvision on single tensors: the same", lambda: epoch(DataLoader(tensors, BATCH, shuffle=True))
 
