@@ -95,3 +95,21 @@ def test_the_analyst_is_held_to_the_schema(tmp_path: Path) -> None:
     assert schema["required"] == ["component", "diagnosis", "feedback"]
     assert schema["additionalProperties"] is False
     assert 'Expected: one JSON object and nothing else: {"component": "data" or "model" or' in last_prompt(server)
+
+
+def test_a_change_that_was_rejected_is_not_tried_again_word_for_word(tmp_path: Path) -> None:
+    same = json.dumps({"component": "model", "diagnosis": "d", "feedback": "more layers"})
+    other = json.dumps({"component": "data", "diagnosis": "d", "feedback": "more layers"})
+    with team(tmp_path, same, other) as (one, server):
+        proposal = one.analyst(2, "[]\n", "[]\n", SOURCES, {("model", "more layers"): 1})
+        assert proposal.component == "data"
+    assert "was tried in iteration 1 and rejected" in last_prompt(server)
+    assert "best for data or training" in last_prompt(server)
+
+
+def test_a_model_that_insists_on_a_rejected_change_has_its_way(tmp_path: Path) -> None:
+    same = json.dumps({"component": "model", "diagnosis": "d", "feedback": "more layers"})
+    with team(tmp_path, same, same, same) as (one, server):
+        proposal = one.analyst(2, "[]\n", "[]\n", SOURCES, {("model", "more layers"): 1})
+    assert proposal.component == "model"
+    assert len(server.asked) == 3
