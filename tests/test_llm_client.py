@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -285,8 +286,7 @@ def test_a_missing_key_costs_no_import() -> None:
         "import sys\nfrom improve.run import main\nmain(['llm=claude', 'outputs=/nonexistent/x'])\n"
         "print('litellm' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env={"PATH": "", "HOME": "/tmp"}, timeout=60
-    )
+    environment = {**os.environ, "ANTHROPIC_API_KEY": ""}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=120)
     assert "ANTHROPIC_API_KEY" in done.stderr
     assert done.stdout.strip() == "False"
