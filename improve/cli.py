@@ -51,6 +51,16 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
     report.set_defaults(work=_report)
 
+    prompts = commands.add_parser("prompts", help="show what a role is told, without asking anybody")
+    prompts.add_argument("action", choices=("show",))
+    prompts.add_argument(
+        "role", help="architect, data_engineer, model_engineer, training_engineer, analyst, summarizer"
+    )
+    prompts.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="as for a run: dataset=digits prompts=minimal"
+    )
+    prompts.set_defaults(work=_prompts)
+
     doctor = commands.add_parser("doctor", help="what works on this machine, and how to get the rest")
     doctor.add_argument("overrides", nargs="*", metavar="llm=NAME", help="also ask this model for one word")
     doctor.add_argument("--config-dir", type=Path, help="folder with your own options, as of a run")
@@ -70,6 +80,13 @@ def _report(arguments: argparse.Namespace) -> int:
 
     for run in arguments.runs:
         print(write_run_page(run))
+    return 0
+
+
+def _prompts(arguments: argparse.Namespace) -> int:
+    from improve.previewing import show
+
+    print(show(arguments.role, arguments.overrides))
     return 0
 
 

@@ -44,15 +44,23 @@ def to_config(values: DictConfig, search: Sequence[str] = ()) -> Config:
     return config
 
 
-def composed(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
-    """The configuration of `improve run OVERRIDES`, for commands that Hydra does not start.
-
-    `config_dir` is what `--config-dir` is to a run. Raises what Hydra raises, and `ConfigError`.
-    """
+def register_schema() -> None:
+    """Make the typed schema known to Hydra, so that a misspelt key or a wrong type fails while it composes."""
     ConfigStore.instance().store(name="schema", node=Config)
+
+
+def config_from(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
+    """The typed configuration of these Hydra overrides, outside of a Hydra program. Raises `ConfigError`.
+
+    `config_dir` is what `--config-dir` is to a run.
+    """
+    register_schema()
     search = [f"hydra.searchpath=['file://{config_dir.expanduser().absolute()}']"] if config_dir else []
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return to_config(compose("config", [*search, *quoted(overrides)]), search)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return to_config(compose("config", [*search, *quoted(overrides)]), search)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, overrides)) from None
 
 
 def _role_llms(roles: RolesConfig, search: Sequence[str]) -> dict[str, LLMConfig]:
@@ -81,7 +89,15 @@ def quoted(arguments: Sequence[str]) -> list[str]:
 
     A shell takes the quotes from `dataset.description="Roses, red; or not."`, and Hydra would stumble over the rest.
     """
-    return [_quoted(argument) for argument in arguments]
+    return [_quoted(argument) for given in arguments for argument in _own_prompts(given)]
+
+
+def _own_prompts(argument: str) -> list[str]:
+    """`prompts=FOLDER` as the two keys that it stands for; any other argument as it is."""
+    key, _, value = argument.partition("=")
+    if key != "prompts" or not ("/" in value or value.startswith("~")):
+        return [argument]
+    return [f"prompts.name={Path(value).name}", f"prompts.path={value}"]
 
 
 def _quoted(argument: str) -> str:

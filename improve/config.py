@@ -72,6 +72,7 @@ class ExecutorConfig:
     memory_gib: float = 8.0  # of all processes of one training together
     disk_gib: float = 4.0  # of what one training writes
     output_mib: float = 4.0  # of what one training prints; the rest is dropped
+    pretrained: bool = True  # whether a pipeline may use the pretrained weights that are at hand
     weights: str | None = None  # folder with pretrained weights (NAME.pth, NAME.safetensors), beside what is installed
 
 

@@ -70,7 +70,7 @@ class Interrupted(BaseException):
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A sentence that names the options closest to `name`, or all of them: "did you mean …? (valid: …)"."""
-    options = sorted(valid)
+    options = sorted(set(valid))
     close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return f"{hint}(valid: {', '.join(options)})"

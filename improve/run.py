@@ -11,13 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from improve import config as schema
-from improve.compose import explain, quoted, to_config
+from improve.compose import explain, quoted, register_schema, to_config
 from improve.errors import ConfigError, ImproveError, Interrupted
 
 CONF = str(Path(__file__).resolve().parent / "conf")
@@ -46,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.argv = [sys.argv[0], *quoted(sys.argv[1:] if arguments is None else arguments)]
     # Hydra would print what it catches in its own words and exit with 1; we say it in ours, with our codes.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    ConfigStore.instance().store(name="schema", node=schema.Config)
+    register_schema()
     exit_codes.clear()
     try:
         return guarded(job) or max(exit_codes, default=0)

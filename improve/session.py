@@ -25,7 +25,7 @@ from improve.history import History
 from improve.journal import JOURNAL, LOCK, Journal, read
 from improve.llm.clients import Clients
 from improve.pipeline.export import export
-from improve.pipeline.weights import pretrained
+from improve.pipeline.weights import usable_weights
 from improve.prompts import PromptSet
 from improve.provenance import check_resume, run_record
 from improve.report import write_run_page
@@ -80,15 +80,14 @@ def _carry_out(
 ) -> None:
     sandbox = choose(config.sandbox.mode)
     dataset = prepare(config.dataset, cache_folder(config.cache_dir), display.note)
-    extra = Path(config.executor.weights).expanduser() if config.executor.weights else None
-    weights = pretrained(cache_folder(config.cache_dir), extra)
+    weights = usable_weights(config.executor, cache_folder(config.cache_dir))
     executor = LocalExecutor(config.executor, sandbox, dataset, weights, folder, config.seed, display.phase)
     journal.listeners.append(display.record)
     try:
         record = run_record(config, prompts, clients, dataset, sandbox, folder.name)
         check_resume(journal, record, folder)
         journal.once("run", "run", lambda: record)
-        fixed = {"card": dataset.card(), "context": _shown_context(executor, dataset)}
+        fixed = {"card": dataset.card(), "context": shown_context(executor, dataset)}
         team = Team(clients, prompts, journal, folder, fixed, display.phase)
         workshop = Workshop(config, dataset, team, executor, journal, folder)
         if not finished and not journal.resumed:
@@ -135,7 +134,7 @@ def resume_command(folder: Path) -> str:
     return shlex.join(["python", "-m", "improve.run", *arguments, f"run_dir={folder}"])
 
 
-def _shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
+def shown_context(executor: LocalExecutor, dataset: Dataset) -> str:
     """The context block of every prompt: what an engineer can use, less what only the template reads."""
     context = executor.context()
     counts = context["images_per_class"]

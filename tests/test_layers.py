@@ -12,7 +12,7 @@ ORDER = (
     "pipeline.template", "__init__", "errors", "cache", "domain", "config_llm", "config", "compose", "journal",
     "records", "datasets", "prompts", "llm", "pipeline", "agents", "sandbox", "scoring", "execution", "acceptance",
     "strategies", "history", "display", "report", "provenance", "session", "run", "probe", "doctor",
-    "predicting", "cli",
+    "predicting", "previewing", "cli",
 )  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py") if "template" not in path.relative_to(ROOT).parts)
 

@@ -18,6 +18,7 @@ from improve.agents.parsing import (
     plain_text,
     whole_pipeline,
 )
+from improve.domain import Pipeline
 from tests.support import components
 
 CODE = "import torch\nbatch_size = 8\n"
@@ -80,6 +81,33 @@ def test_the_architects_reply_is_split_into_three() -> None:
     assert "class DataModule" in pipeline.data
     assert "class Model" in pipeline.model
     assert "batch_size" in pipeline.training
+
+
+def test_three_files_in_one_block_are_told_apart() -> None:
+    plan, pipeline = whole_pipeline(
+        "Plan.\n```python\n# data.py\na = 1\n\n# model.py\nb = 2\n# training.py\nc = 3\n```\n"
+    )
+    assert plan == "Plan."
+    assert pipeline == Pipeline(
+        data="# data.py\na = 1\n", model="# model.py\nb = 2\n", training="# training.py\nc = 3\n"
+    )
+
+
+def test_a_file_that_speaks_of_another_is_one_file() -> None:
+    with pytest.raises(UnusableReply, match=r"# model\.py"):
+        whole_pipeline("```python\n# data.py\n# model.py must not change\na = 1\n```\n")
+
+
+@pytest.mark.parametrize("title", ["# {}.py", "**`{}.py`**:", "2. Now the {}.py file:", "### {}.py (new)"])
+def test_a_title_above_a_block_names_its_file(title: str) -> None:
+    sources = {"data": "a = 1\n", "model": "b = 2\n", "training": "c = 3\n"}
+    reply = "\n\n".join(f"{title.format(name)}\n\n```python\n{code}```" for name, code in sources.items())
+    assert whole_pipeline("Some plan.\n\n" + reply)[1] == Pipeline(**sources)
+
+
+def test_a_title_with_two_names_names_none() -> None:
+    with pytest.raises(UnusableReply, match=r"# data\.py"):
+        whole_pipeline("data.py and model.py:\n```python\na = 1\n```\n")
 
 
 def test_a_missing_file_is_named() -> None:

@@ -19,7 +19,7 @@ from tests.support import components
 from tests.support.scripted_llm import ScriptedServer, role_of, scripted_llm
 
 # Steps after whose record the process is killed, each in the middle of the next one.
-MOMENTS = ("call-0", "check-0-0", "candidate-0", "training-0", "score-0", "candidate-1", "test-first")
+MOMENTS = ("call-0", "check-0-0", "training-0", "score-0", "candidate-1")
 
 
 def reply(system: str, user: str) -> str:

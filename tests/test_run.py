@@ -27,7 +27,7 @@ SHORT = ("dataset=digits", "llm=local", "executor.fit_seconds=30", "display=plai
 
 
 def reply(system: str, user: str) -> str:
-    """A team that first breaks its contract, then mends it; a good change, a bad one, and a model that explodes."""
+    """A team that breaks its contract twice, then keeps it; a good change, a bad one, and a model that explodes."""
     role = role_of(system)
     if role == "Project Architect":
         return components.first_pipeline(width=16, epochs=2)
@@ -39,7 +39,7 @@ def reply(system: str, user: str) -> str:
         if "[step-2]" in user:
             return components.fenced(training=components.training(epochs=1, rate=1e-6))
         good = components.fenced(training=components.training(epochs=12, rate=3e-3))
-        return good if "failed its check" in user else good.replace("import torch\n", "import torch\nimport nope\n")
+        return good if "It is not shown here" in user else good.replace("import torch\n", "import torch\nimport nope\n")
     if role == "Model Engineer":
         return components.fenced(model=components.model(width=16).replace("loss", "x") + EXPLODING)
     return "It did what was asked."
@@ -98,10 +98,11 @@ def test_the_verdicts_are_those_of_the_scores(ran: Ran) -> None:
 
 def test_a_broken_component_goes_back_to_its_engineer(ran: Ran) -> None:
     first = ran.history.iterations[1]
-    assert [check["failure"] and check["failure"]["reason"] for check in first.checks] == ["import", None]
-    repair = [user for system, user in ran.requests if "failed its check" in user]
-    assert len(repair) == 1
-    assert "'nope' is not installed" in repair[0]
+    assert [check["failure"] and check["failure"]["reason"] for check in first.checks] == ["import", "import", None]
+    repairs = [user for system, user in ran.requests if "failed its check" in user]
+    assert all("'nope' is not installed" in prompt for prompt in repairs)
+    # The first repair mends what failed, the second starts again from what had worked.
+    assert ["import nope" in prompt for prompt in repairs] == [True, False]
 
 
 def test_a_nan_loss_is_classified_and_told_to_the_analyst(ran: Ran) -> None:

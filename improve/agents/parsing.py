@@ -32,6 +32,8 @@ __all__ = [
 FIRST_LINE = re.compile(
     r"^(?:#|\"{3}|'{3})[ \t]*(?:file(?:name)?:[ \t]*)?(present[ \t]+)?[`*\w/.]*?\b(data|model|training)\.py\b", re.I
 )
+# The name of a file alone on a line, between the files of one block.
+HEADING = re.compile(r"^#[ \t]*(?:data|model|training)\.py[ \t]*$", re.MULTILINE)
 OBJECT_BEGINS = re.compile(r"\{\s*[\"'}]")
 FILE = re.compile(r"\b(data|model|training)\.py\b")
 PYTHON_TAGS = ("", "python", "py", "python3", "py3", "data.py", "model.py", "training.py")
@@ -78,7 +80,9 @@ def component_source(reply: str, component: Component) -> str:
 def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
     """The architect's plan and the three files of its reply, named in or above its block, or by what it defines."""
     every, plan = _scan(reply)
-    found = _distinct(_python(every))
+    found = _distinct([file for block in _python(every) for file in _files(block)])
+    # One block, or one for each file: none can be half of another.
+    alone = len(every) == 1 or len(every) == len(found) == len(COMPONENTS)
     files: dict[str, str] = {}
     for component in COMPONENTS:
         own = [block for block in found if _named(block) == component]
@@ -88,8 +92,17 @@ def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
             raise UnusableReply(
                 f"expected one fenced python block whose first line is `# {component}.py`, but found {len(own)}."
             )
-        files[component] = _whole(own[0], component, alone=len(every) == len(COMPONENTS))
+        files[component] = _whole(own[0], component, alone)
     return plan, Pipeline(**files)
+
+
+def _files(block: Block) -> list[Block]:
+    """A block as the files in it: small models write all three into one, each under its name."""
+    starts = [match.start() for match in HEADING.finditer(block.text)]
+    if len(starts) < 2 or starts[0] != 0:
+        return [block]
+    ends = [*starts[1:], len(block.text)]
+    return [Block("", block.text[start:end].rstrip() + "\n", "") for start, end in zip(starts, ends, strict=True)]
 
 
 def plain_text(reply: str, limit: int) -> str:

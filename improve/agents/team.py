@@ -83,11 +83,22 @@ class Team:
         plan: str = "",
         feedback: str = "",
         error: Failure | None = None,
+        fresh: bool = False,
     ) -> str:
-        """The source of one component. `error` is what its last version failed with (a repair)."""
+        """The source of one component. `error` is what its last version failed with (a repair).
+
+        `sources` then holds that version, unless `fresh`: then the engineer starts again from what stood before.
+        """
         role = ENGINEER_OF[component]
         prompt = self._prompts.render(
-            role, component=component, sources=sources, plan=plan, feedback=feedback, error=error, **self._fixed
+            role,
+            component=component,
+            sources=sources,
+            plan=plan,
+            feedback=feedback,
+            error=error,
+            fresh=fresh,
+            **self._fixed,
         )
         expected = f"one fenced python block with the whole {component}.py, and no other code block"
         return self._ask(role, iteration, prompt, lambda reply: component_source(reply, component), expected)

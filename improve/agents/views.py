@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-TRIED_LENGTH = 220
+TRIED_LENGTH, OLD_TRIED_LENGTH = 220, 120
 NOTE_LENGTH = 300
+HISTORY_LENGTH = 14_000  # characters, about 4,000 tokens: what the history takes at most, whatever the iterations
 LOG_ROWS = 12
 
 
@@ -47,26 +48,39 @@ def dump(value: Any) -> str:
 
 
 def history(steps: Sequence[Step], full: int) -> str:
-    """The newest `full` steps in full, older ones without their notes. Two lines a step at most for those."""
-    shown = []
-    for position, step in enumerate(steps):
-        recent = position >= len(steps) - full
-        entry: dict[str, Any] = {
-            "iteration": step.iteration,
-            "component": step.component,
-            "tried": step.tried[: TRIED_LENGTH if recent else 60],
-            "verdict": step.verdict,
-        }
-        for name in ("accuracy", "train_accuracy", "validation_accuracy"):
-            value = getattr(step, name)
-            if value is not None:
-                entry[name] = round(value, 4)
-        if step.reason:
-            entry["reason"] = step.reason[:NOTE_LENGTH]
-        if step.note and recent:
-            entry["note"] = step.note[:NOTE_LENGTH]
-        shown.append(entry)
-    return dump(shown)
+    """The newest `full` steps in full, older ones without their notes, within `HISTORY_LENGTH` characters.
+
+    Where that is too little for all, the oldest steps that were not accepted are left out first, then the oldest of
+    all; how many were left out is said.
+    """
+    texts = [_step(step, recent=place >= len(steps) - full) for place, step in enumerate(steps)]
+    left = sum(map(len, texts)) - HISTORY_LENGTH
+    dropped: set[int] = set()
+    for wanted in (lambda step: step.verdict != "accepted", lambda step: True):
+        for place, step in enumerate(steps):
+            if left > 0 and place not in dropped and wanted(step):
+                dropped.add(place)
+                left -= len(texts[place])
+    note = f"# {len(dropped)} older steps are left out\n" if dropped else ""
+    return note + "".join(text for place, text in enumerate(texts) if place not in dropped)
+
+
+def _step(step: Step, recent: bool) -> str:
+    entry: dict[str, Any] = {
+        "iteration": step.iteration,
+        "component": step.component,
+        "tried": step.tried[: TRIED_LENGTH if recent else OLD_TRIED_LENGTH],
+        "verdict": step.verdict,
+    }
+    for name in ("accuracy", "train_accuracy", "validation_accuracy"):
+        value = getattr(step, name)
+        if value is not None:
+            entry[name] = round(value, 4)
+    if step.reason:
+        entry["reason"] = step.reason[: NOTE_LENGTH if recent else OLD_TRIED_LENGTH]
+    if step.note and recent:
+        entry["note"] = step.note[:NOTE_LENGTH]
+    return dump([entry])
 
 
 def training_log(log: TrainingLog) -> str:

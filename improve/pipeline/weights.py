@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from improve.config import ExecutorConfig
 from improve.errors import ConfigError, ImproveError
 
 SUFFIXES = (".pth", ".pt", ".safetensors", ".bin")
@@ -82,6 +83,12 @@ def pretrained(cache: Path, extra_folder: Path | None = None) -> dict[str, dict[
         weights.name: {"file": str(_converted(weights, cache)), "mean": list(weights.mean), "std": list(weights.std)}
         for weights in find_weights(extra_folder)
     }
+
+
+def usable_weights(config: ExecutorConfig, cache: Path) -> dict[str, dict[str, Any]]:
+    """What `pretrained` finds, as far as the configuration allows it."""
+    extra = Path(config.weights).expanduser() if config.weights else None
+    return pretrained(cache, extra) if config.pretrained else {}
 
 
 def _converted(weights: Weights, cache: Path) -> Path:

@@ -140,8 +140,15 @@ class Workshop:
             if failure is None or attempt == self.config.strategy.repairs:
                 return failure or pipeline
             broken = failure.component or "model" if component == "all" else _one_component(component)
+            # Models often fail to mend what they see and do better afresh, so the last repair starts from what worked.
+            fresh = attempt > 0 and attempt + 1 == self.config.strategy.repairs
+            sources = dict(_sources(pipeline))
+            if fresh:
+                del sources[broken]
+                if self.incumbent:
+                    sources[broken] = self.incumbent.pipeline.source(broken)
             source = self.team.engineer(
-                broken, iteration, _sources(pipeline), plan=self.plan, feedback=feedback, error=failure
+                broken, iteration, sources, plan=self.plan, feedback=feedback, error=failure, fresh=fresh
             )
             pipeline = pipeline.with_component(broken, source)
         raise AssertionError("the loop returns")
