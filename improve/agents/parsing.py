@@ -81,8 +81,7 @@ def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
     """The architect's plan and the three files of its reply, named in or above its block, or by what it defines."""
     every, plan = _scan(reply)
     found = _distinct([file for block in _python(every) for file in _files(block)])
-    # One block, or one for each file: none can be half of another.
-    alone = len(every) == 1 or len(every) == len(found) == len(COMPONENTS)
+    alone = len(every) == len(found) == len(COMPONENTS)  # one block for each file: none can be half of another
     files: dict[str, str] = {}
     for component in COMPONENTS:
         own = [block for block in found if _named(block) == component]
@@ -237,11 +236,10 @@ def _parsed(source: str) -> ast.Module | str:
 
 
 def _whole(block: Block, component: Component, alone: bool) -> str:
-    """The block's text. Beside other blocks it must be Python, lest it be half of a file with a fence in its text."""
+    """The text of a file. One that is not alone must be Python, lest it be half of a file with a fence in its text."""
     tree = _parsed(block.text)
     if not alone and isinstance(tree, str):
         raise UnusableReply(
-            f"there are several code blocks, and the one for {component}.py is not complete Python: {tree}. "
-            "Send one block with the whole file."
+            f"{component}.py is not complete Python: {tree}. Send the whole file in one block of its own."
         )
     return block.text
