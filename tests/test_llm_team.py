@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from improve.agents.team import NoUsableReply, Team
-from improve.compose import composed
+from improve.compose import config_from
 from improve.domain import Reason
 from improve.journal import JOURNAL, Journal, read
 from improve.llm.source import LiveModels
@@ -25,7 +25,7 @@ SOURCES = {"data": components.DATA, "model": components.model(), "training": com
 @contextmanager
 def team(folder: Path, *answers: str | Answer) -> Iterator[tuple[Team, ScriptedServer]]:
     with played(*answers) as server:
-        config = composed(["llm=local", f"llm.api_base={server.base}", "llm.retry_wait_seconds=0.01"])
+        config = config_from(["llm=local", f"llm.api_base={server.base}", "llm.retry_wait_seconds=0.01"])
         journal = Journal(folder)
         fixed = {"card": "name: x\n", "context": "threads: 1\n", "all_components": False}
         yield Team(LiveModels(config), PromptSet("improve"), journal, folder, fixed, lambda *_: None), server

@@ -7,7 +7,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from improve.agents.parsing import (
@@ -210,6 +210,15 @@ AROUND = (
 )
 
 
+@example(
+    code="'''\n~~~\n'''\n\"\"\"\n<think>\n\"\"\"",
+    fence="~~~",
+    tag="",
+    name="",
+    before="",
+    after="<think>\n```python\nno\n</think>",
+    cut=None,
+)
 @given(
     code=st.lists(st.sampled_from(PIECES)).map("\n".join),
     fence=st.sampled_from(["```", "````", "~~~"]),

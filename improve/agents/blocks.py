@@ -73,6 +73,11 @@ def _fence(line: str) -> _Fence | None:
     return _Fence(line[: len(line) - len(text)], marks, info.strip())
 
 
+def fences(reply: str) -> int:
+    """How many lines could open or close a block, those in thoughts included."""
+    return sum(FENCE.match(line) is not None for line in reply.splitlines())
+
+
 class _Scanner:
     def __init__(self) -> None:
         self.blocks: list[Block] = []

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import pydantic
 
-from improve.agents.blocks import Block, CutOff, UnusableReply, scan
+from improve.agents.blocks import Block, CutOff, UnusableReply, fences, scan
 from improve.domain import COMPONENTS, Component, Pipeline
 from improve.pipeline.contract import REQUIRED, defined
 
@@ -74,13 +74,15 @@ def component_source(reply: str, component: Component) -> str:
     other = _name_of(meant[0]) or _by_definitions(meant[0])
     if other not in (None, component):
         raise UnusableReply(f"the block is {other}.py, but {component}.py was asked for.")
-    return _whole(meant[0], component, alone=len(every) == 1)
+    return _whole(meant[0], component, alone=len(every) == 1 and fences(reply) == 2)
 
 
 def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
     """The architect's plan and the three files of its reply, named in or above its block, or by what it defines."""
     every, plan = _scan(reply)
     found = _distinct([file for block in _python(every) for file in _files(block)])
+    # One block for each file, and no fence besides theirs: none can be half of another.
+    alone = len(every) == len(found) == len(COMPONENTS) and fences(reply) == 2 * len(COMPONENTS)
     files: dict[str, str] = {}
     for component in COMPONENTS:
         own = [block for block in found if _named(block) == component]
@@ -90,8 +92,17 @@ def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
             raise UnusableReply(
                 f"expected one fenced python block whose first line is `# {component}.py`, but found {len(own)}."
             )
-        files[component] = _whole(own[0], component, alone=len(every) == len(COMPONENTS))
+        files[component] = _whole(own[0], component, alone)
     return plan, Pipeline(**files)
+
+
+def _files(block: Block) -> list[Block]:
+    """A block as the files in it: small models write all three into one, each under its name."""
+    starts = [match.start() for match in HEADING.finditer(block.text)]
+    if len(starts) < 2 or starts[0] != 0:
+        return [block]
+    ends = [*starts[1:], len(block.text)]
+    return [Block("", block.text[start:end].rstrip() + "\n", "") for start, end in zip(starts, ends, strict=True)]
 
 
 def plain_text(reply: str, limit: int) -> str:
@@ -189,15 +200,6 @@ def _meant(found: Sequence[Block], component: Component) -> list[Block]:
     ]
 
 
-def _files(block: Block) -> list[Block]:
-    """A block as the files in it: small models write all three into one, each under its name."""
-    starts = [match.start() for match in HEADING.finditer(block.text)]
-    if len(starts) < 2 or starts[0] != 0:
-        return [block]
-    ends = [*starts[1:], len(block.text)]
-    return [Block("", block.text[a:b].rstrip() + "\n", "") for a, b in zip(starts, ends, strict=True)]
-
-
 def _named(block: Block) -> str | None:
     """The file that a block is: by its first line or its fence, else by the line above it, else by its definitions."""
     above = set(FILE.findall(block.before))
@@ -235,11 +237,10 @@ def _parsed(source: str) -> ast.Module | str:
 
 
 def _whole(block: Block, component: Component, alone: bool) -> str:
-    """The block's text. Beside other blocks it must be Python, lest it be half of a file with a fence in its text."""
+    """The text of a file. One that is not alone must be Python, lest it be half of a file with a fence in its text."""
     tree = _parsed(block.text)
     if not alone and isinstance(tree, str):
         raise UnusableReply(
-            f"there are several code blocks, and the one for {component}.py is not complete Python: {tree}. "
-            "Send one block with the whole file."
+            f"{component}.py is not complete Python: {tree}. Send the whole file in one block of its own."
         )
     return block.text
