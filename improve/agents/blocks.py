@@ -75,7 +75,7 @@ def _fence(line: str) -> _Fence | None:
 
 def fences(reply: str) -> int:
     """How many lines could open or close a block, those in thoughts included."""
-    return sum(FENCE.match(line) is not None for line in reply.splitlines())
+    return sum(_fence(line) is not None for line in reply.splitlines())
 
 
 class _Scanner:
