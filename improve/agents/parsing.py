@@ -34,6 +34,8 @@ FIRST_LINE = re.compile(
 )
 # The name of a file alone on a line, between the files of one block.
 HEADING = re.compile(r"^#[ \t]*(?:data|model|training)\.py[ \t]*$", re.MULTILINE)
+# What Python says of a source that ends too early.
+UNFINISHED = re.compile(r"unterminated triple-quoted|was never closed|unexpected EOF|expected an indented block")
 OBJECT_BEGINS = re.compile(r"\{\s*[\"'}]")
 FILE = re.compile(r"\b(data|model|training)\.py\b")
 PYTHON_TAGS = ("", "python", "py", "python3", "py3", "data.py", "model.py", "training.py")
@@ -237,9 +239,12 @@ def _parsed(source: str) -> ast.Module | str:
 
 
 def _whole(block: Block, component: Component, alone: bool) -> str:
-    """The text of a file. One that is not alone must be Python, lest it be half of a file with a fence in its text."""
+    """The text of a file. It may be faulty Python, which its engineer then repairs, but not half of a file.
+
+    One that is not alone must be Python, and none may end within a bracket or a text: it may hold a fence of its own.
+    """
     tree = _parsed(block.text)
-    if not alone and isinstance(tree, str):
+    if isinstance(tree, str) and (not alone or UNFINISHED.search(tree)):
         raise UnusableReply(
             f"{component}.py is not complete Python: {tree}. Send the whole file in one block of its own."
         )
