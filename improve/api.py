@@ -20,7 +20,7 @@ from improve.costs import costs
 from improve.display.sentences import warnings
 from improve.domain import Score
 from improve.errors import ConfigError, Interrupted
-from improve.history import PAPER_PROTOCOL, History, Iteration
+from improve.history import History, Iteration
 from improve.records import TestRecord
 from improve.report import write_run_page
 from improve.session import run
@@ -53,8 +53,8 @@ class Result:
         """A row for each iteration: what was changed, the verdict, the selection accuracy, what it cost."""
         import pandas  # takes half a second, and not everybody wants a frame
 
-        protocol = PAPER_PROTOCOL if self.record.paper_protocol else "honest"
-        return pandas.DataFrame([{**_row(iteration), "protocol": protocol} for iteration in self.record.iterations])
+        rows = [{**_row(iteration), "protocol": self.record.protocol} for iteration in self.record.iterations]
+        return pandas.DataFrame(rows)
 
 
 def refine(dataset: str | Path | None = None, llm: str | None = None, **settings: Any) -> Result:

@@ -53,10 +53,16 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
 
 
-def config_from(overrides: Sequence[str]) -> Config:
-    """The typed configuration of these Hydra overrides, outside of a Hydra program. Raises `ConfigError`."""
+def config_from(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
+    """The typed configuration of these Hydra overrides, outside of a Hydra program. Raises `ConfigError`.
+
+    `config_dir` is what `--config-dir` is to a run.
+    """
+    register_schema()
+    search = [f"hydra.searchpath=['file://{config_dir.expanduser().absolute()}']"] if config_dir else []
     try:
-        return composed(overrides)
+        with _hydra_alone(), initialize_config_dir(str(CONF), version_base="1.3"):
+            return to_config(compose("config", [*search, *quoted(overrides)]), search)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, overrides)) from None
 
@@ -92,17 +98,6 @@ def _literal(key: str, value: Any) -> str:
     raise ConfigError(
         f"{key} cannot be {value!r} ({type(value).__name__}).", "give a text, a number, True, False or None"
     )
-
-
-def composed(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
-    """The configuration of `improve run OVERRIDES`, for commands that Hydra does not start.
-
-    `config_dir` is what `--config-dir` is to a run. Raises what Hydra raises, and `ConfigError`.
-    """
-    register_schema()
-    search = [f"hydra.searchpath=['file://{config_dir.expanduser().absolute()}']"] if config_dir else []
-    with _hydra_alone(), initialize_config_dir(str(CONF), version_base="1.3"):
-        return to_config(compose("config", [*search, *quoted(overrides)]), search)
 
 
 def _role_llms(roles: RolesConfig, search: Sequence[str]) -> dict[str, LLMConfig]:

@@ -25,7 +25,7 @@ from rich.text import Text
 from improve import config as schema
 from improve import sandbox
 from improve.cache import cache_folder
-from improve.compose import composed
+from improve.compose import config_from
 from improve.errors import ImproveError, LLMError
 from improve.llm.clients import Clients
 from improve.llm.trial import trial
@@ -85,9 +85,9 @@ def diagnose(cache_dir: str | None = None, weights: str | None = None) -> list[F
 def main(overrides: Sequence[str] = (), config_dir: Path | None = None) -> int:
     """Print the findings; gives 0 if a run would work, else 1. With overrides, the models that they choose are asked.
 
-    Raises `ConfigError` and Hydra's errors for overrides that a run would refuse, before anything else is done.
+    Raises `ConfigError` for overrides that a run would refuse, before anything else is done.
     """
-    config = composed(overrides, config_dir) if overrides or config_dir else None
+    config = config_from(overrides, config_dir) if overrides or config_dir else None
     if config:
         schema.check(config)
     console = Console()

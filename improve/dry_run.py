@@ -54,7 +54,7 @@ def dry_run(config: Config) -> DryRun:
 def print_dry_run(dry: DryRun, console: Console | None = None) -> None:
     """The whole estimate of one run, as a table."""
     console = console or Console(highlight=False, markup=False, emoji=False)
-    table = Table(box=box.SIMPLE_HEAD, show_footer=False)
+    table = Table(box=box.SIMPLE_HEAD, show_footer=False, pad_edge=False, collapse_padding=True)
     for name in ("role", "calls", "tokens read", "tokens written", "money"):
         table.add_column(name, justify="left" if name == "role" else "right", no_wrap=True)
     for line in dry.estimate.lines:

@@ -8,6 +8,7 @@ and prompts hold as much as they can, a token for each byte: so budgets count, t
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,11 @@ def _times(asked: Counter[Asked], factor: int) -> Counter[Asked]:
 def _line(config: Config, preview: Preview, who: Asked, low: int, high: int) -> Line:
     """Of several roles the cheapest for the lowest case and the dearest for the worst."""
     amounts = [_amounts(config, preview, who, role, low, high) for role in ROLES[who]]
-    return Line(who, min((lowest for lowest, _ in amounts), key=_dear), max((worst for _, worst in amounts), key=_dear))
+    lowest, worst = min((a for a, _ in amounts), key=_dear), max((b for _, b in amounts), key=_dear)
+    if any(amount.usd is None for pair in amounts for amount in pair):
+        # One of the roles may be dearer than all whose price is known.
+        lowest, worst = (dataclasses.replace(amount, usd=None) for amount in (lowest, worst))
+    return Line(who, lowest, worst)
 
 
 def _dear(amount: Amount) -> tuple[float, int]:

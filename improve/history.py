@@ -236,6 +236,11 @@ class History:
         """Whether the test set chose the pipelines, as in the paper: the test score is then optimistic."""
         return self.run["config"].get("protocol") == "paper"
 
+    @property
+    def protocol(self) -> str:
+        """What a table's field says of the scores: "honest", or that they were selected on the test set."""
+        return PAPER_PROTOCOL if self.paper_protocol else "honest"
+
 
 def _iterations(records: list[Record]) -> tuple[Iteration, ...]:
     groups: dict[int, list[Record]] = {}

@@ -40,7 +40,7 @@ def run_record(
     if config.strategy.name in UNREFINED:
         notes.append(
             f"strategy={config.strategy.name} asks one prompt a pipeline: the paper's sentence, then the contract that "
-            "makes the answer scorable, which names techniques that the paper's baseline was not told."
+            "makes the answer scorable, of which the paper's baseline was told nothing."
         )
     if config.acceptance.rule == "paper":
         notes.append("acceptance=paper takes any increase in accuracy: small gains may be luck.")

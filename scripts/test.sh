@@ -5,4 +5,5 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up weights,test
 cd "$root"
-exec "$venv/bin/python" -m pytest "$@"
+# Two files at a time: more would starve the trainings in them on small machines. Fixtures are shared within a file.
+exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@"

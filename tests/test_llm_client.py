@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.errors import HydraException
 
-from improve.compose import composed, explain
+from improve.compose import config_from
 from improve.config import check
 from improve.config_llm import LLMConfig
 from improve.errors import ConfigError, LLMError
@@ -38,7 +37,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 def sent(option: str, *overrides: str, as_json: bool = False) -> dict[str, Any]:
     """The JSON that reaches a server when an option of conf/llm is asked there."""
     with played(completion("{}")) as server:
-        config = composed([f"llm={option}", f"llm.api_base={server.base}", *overrides])
+        config = config_from([f"llm={option}", f"llm.api_base={server.base}", *overrides])
         check(config)
         Client(config.llm, seed=7).ask(PROMPT, SCHEMA if as_json else None)
     return server.asked[0].body
@@ -72,10 +71,12 @@ def test_a_small_context_leaves_room_for_the_prompt() -> None:
 
 def test_the_same_prompt_again_is_another_sample() -> None:
     with played("x") as server:
-        one = Client(composed(["llm=local", f"llm.api_base={server.base}"]).llm, seed=3)
-        for prompt in (PROMPT, PROMPT, Prompt("other", "prompt")):
-            one.ask(prompt)
-    assert [asked.body["seed"] for asked in server.asked] == [3, 4, 3]
+        one = Client(config_from(["llm=local", f"llm.api_base={server.base}"]).llm, seed=3)
+        for sample in (0, 1, 2, 0):
+            one.ask(PROMPT, sample=sample)
+    first, *others, again = [asked.body["seed"] for asked in server.asked]
+    assert first == again == 3
+    assert len({first, *others}) == 3
 
 
 @pytest.mark.parametrize("name", ["qwen2.5-coder:7b", "Qwen/Qwen2.5-Coder-7B-Instruct", "openai/gpt-oss"])
@@ -129,7 +130,7 @@ def test_the_providers_own_usage_is_what_counts() -> None:
         "completion_tokens_details": {"reasoning_tokens": 100},
     }
     with played(completion("x", usage=usage)) as server:
-        config = composed(["llm=o1", f"llm.api_base={server.base}"])
+        config = config_from(["llm=o1", f"llm.api_base={server.base}"])
         reply = Client(config.llm, seed=0).ask(PROMPT)
     assert reply.tokens == {"input": 1000, "cached": 400, "reasoning": 100, "output": 500}
     assert reply.usd == pytest.approx((600 * 15 + 400 * 7.5 + 500 * 60) / 1e6)
@@ -137,7 +138,7 @@ def test_the_providers_own_usage_is_what_counts() -> None:
 
 def test_a_server_that_counts_nothing_leaves_the_cost_unknown() -> None:
     with played(completion("x", usage={"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})) as server:
-        config = composed(["llm=o1", f"llm.api_base={server.base}"])
+        config = config_from(["llm=o1", f"llm.api_base={server.base}"])
         assert Client(config.llm, seed=0).ask(PROMPT).usd is None
 
 
@@ -154,7 +155,7 @@ def own_options(tmp_path: Path) -> Path:
 
 
 def test_a_role_may_have_a_model_of_its_own(own_options: Path) -> None:
-    config = composed(
+    config = config_from(
         ["llm=gpt-4o", "llm.temperature=0.5", "llm.roles.analyst=mine", "llm.roles.summarizer=gpt-4o"], own_options
     )
     clients = Clients(config)
@@ -164,7 +165,7 @@ def test_a_role_may_have_a_model_of_its_own(own_options: Path) -> None:
     # The run's own gpt-4o was changed on the command line, the summarizer's was not.
     assert clients.of("summarizer").config.temperature is None
     assert [client.config.name for client in clients.all] == ["gpt-4o", "mine", "gpt-4o"]
-    assert len(Clients(composed(["llm=gpt-4o", "llm.roles.summarizer=gpt-4o"])).all) == 1
+    assert len(Clients(config_from(["llm=gpt-4o", "llm.roles.summarizer=gpt-4o"])).all) == 1
 
 
 @pytest.mark.parametrize(
@@ -187,11 +188,9 @@ def test_a_role_may_have_a_model_of_its_own(own_options: Path) -> None:
     ],
 )
 def test_a_mistake_names_the_key(overrides: list[str], says: str, own_options: Path) -> None:
-    with pytest.raises((ConfigError, HydraException)) as raised:
-        check(composed(overrides, own_options))
-    text = str(raised.value) if isinstance(raised.value, ConfigError) else explain(raised.value, overrides)
-    assert re.search(says, text), text
-    assert "hunter2" not in text
+    with pytest.raises(ConfigError, match=says) as raised:
+        check(config_from(overrides, own_options))
+    assert "hunter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +208,7 @@ def test_what_no_role_could_ask_is_refused_before_the_run(
     for name in ("MISTRAL_API_KEY", "MY_KEY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(LLMError, match=says):
-        Clients(composed(overrides, own_options)).check()
+        Clients(config_from(overrides, own_options)).check()
 
 
 def test_all_that_is_there_passes(own_options: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +217,7 @@ def test_all_that_is_there_passes(own_options: Path, monkeypatch: pytest.MonkeyP
         file = own_options / "llm" / "mine.yaml"
         file.write_text(file.read_text().replace("http://127.0.0.1:9/v1", server.base))
         for option in ("o1", "gpt-4o", "gpt-4o-mini", "claude", "gemini", "deepseek", "mine"):
-            Clients(composed([f"llm={option}", "llm.roles.analyst=mine"], own_options)).check()
+            Clients(config_from([f"llm={option}", "llm.roles.analyst=mine"], own_options)).check()
         assert server.asked == []
 
 
@@ -244,12 +243,12 @@ def watch(event, arguments):
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
         touched.append(str(arguments[0]))
 sys.addaudithook(watch)
-from improve.compose import composed
+from improve.compose import config_from
 from improve.llm.clients import Clients
 from improve.prompts import PromptSet
 import improve.agents.team, improve.doctor
 prompt = PromptSet("improve").render("summarizer", step="verdict: rejected\\n", diff="")
-clients = Clients(composed(sys.argv[1:]))
+clients = Clients(config_from(sys.argv[1:]))
 clients.check()
 reply = clients.main.ask(prompt)
 heavy = sorted({"litellm", "openai", "httpx", "torch"} & set(sys.modules))
@@ -285,8 +284,7 @@ def test_a_missing_key_costs_no_import() -> None:
         "import sys\nfrom improve.run import main\nmain(['llm=claude', 'outputs=/nonexistent/x'])\n"
         "print('litellm' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env={"PATH": "", "HOME": "/tmp"}, timeout=60
-    )
+    environment = {**os.environ, "ANTHROPIC_API_KEY": ""}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=120)
     assert "ANTHROPIC_API_KEY" in done.stderr
     assert done.stdout.strip() == "False"

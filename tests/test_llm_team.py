@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from improve.agents.team import NoUsableReply, Team
-from improve.compose import composed
+from improve.compose import config_from
 from improve.domain import Reason
 from improve.journal import JOURNAL, Journal, read
 from improve.llm.source import LiveModels
@@ -25,9 +25,9 @@ SOURCES = {"data": components.DATA, "model": components.model(), "training": com
 @contextmanager
 def team(folder: Path, *answers: str | Answer) -> Iterator[tuple[Team, ScriptedServer]]:
     with played(*answers) as server:
-        config = composed(["llm=local", f"llm.api_base={server.base}", "llm.retry_wait_seconds=0.01"])
+        config = config_from(["llm=local", f"llm.api_base={server.base}", "llm.retry_wait_seconds=0.01"])
         journal = Journal(folder)
-        fixed = {"card": "name: x\n", "context": "threads: 1\n"}
+        fixed = {"card": "name: x\n", "context": "threads: 1\n", "all_components": False}
         yield Team(LiveModels(config), PromptSet("improve"), journal, folder, fixed, lambda *_: None), server
         journal.close()
 
@@ -95,3 +95,21 @@ def test_the_analyst_is_held_to_the_schema(tmp_path: Path) -> None:
     assert schema["required"] == ["component", "diagnosis", "feedback"]
     assert schema["additionalProperties"] is False
     assert 'Expected: one JSON object and nothing else: {"component": "data" or "model" or' in last_prompt(server)
+
+
+def test_a_change_that_was_rejected_is_not_tried_again_word_for_word(tmp_path: Path) -> None:
+    same = json.dumps({"component": "model", "diagnosis": "d", "feedback": "more layers"})
+    other = json.dumps({"component": "data", "diagnosis": "d", "feedback": "more layers"})
+    with team(tmp_path, same, other) as (one, server):
+        proposal = one.analyst(2, "[]\n", "[]\n", SOURCES, {("model", "more layers"): 1})
+        assert proposal.component == "data"
+    assert "was tried in iteration 1 and rejected" in last_prompt(server)
+    assert "best for data or training" in last_prompt(server)
+
+
+def test_a_model_that_insists_on_a_rejected_change_has_its_way(tmp_path: Path) -> None:
+    same = json.dumps({"component": "model", "diagnosis": "d", "feedback": "more layers"})
+    with team(tmp_path, same, same, same) as (one, server):
+        proposal = one.analyst(2, "[]\n", "[]\n", SOURCES, {("model", "more layers"): 1})
+    assert proposal.component == "model"
+    assert len(server.asked) == 3

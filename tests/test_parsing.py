@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from improve.agents.parsing import (
@@ -136,6 +137,35 @@ def test_more_that_is_refused(reply: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "reply",
+    [
+        "~" * 199_000 + "`",
+        "```\n```\n" * 24_000,
+        "{" * 199_000,
+        '{"a":' * 39_000,
+        '{"a":' * 20_000 + "1" + "}" * 20_000,
+        '{"a":' * 990 + "1" + "}" * 990,
+        "{}" * 99_000,
+        "# " + "data/" * 39_000,
+        "```python\n" + "(" * 190_000 + "\n```",
+        "<think>" * 28_000,
+        " " * 190_000 + "<think",
+    ],
+    ids=["tildes", "blocks", "braces", "objects", "nested", "deep", "pairs", "names", "parentheses", "tags", "spaces"],
+)
+def test_no_reply_takes_long_to_read(reply: str) -> None:
+    started = time.process_time()
+    for read in (
+        lambda: component_source(reply, "model"),
+        lambda: whole_pipeline(reply),
+        lambda: json_object(reply, Proposal),
+    ):
+        with contextlib.suppress(UnusableReply):
+            read()
+    assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize(
     "dress",
     [
         "### {name}.py\n```python\n{source}```\n",
@@ -180,6 +210,15 @@ AROUND = (
 )
 
 
+@example(
+    code="'''\n~~~\n'''\n\"\"\"\n<think>\n\"\"\"",
+    fence="~~~",
+    tag="",
+    name="",
+    before="",
+    after="<think>\n```python\nno\n</think>",
+    cut=None,
+)
 @given(
     code=st.lists(st.sampled_from(PIECES)).map("\n".join),
     fence=st.sampled_from(["```", "````", "~~~"]),

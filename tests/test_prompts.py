@@ -14,8 +14,8 @@ from improve import cli
 from improve.agents import views
 from improve.domain import Role
 from improve.errors import ConfigError
+from improve.llm.worst_case import usual_tokens
 from improve.pipeline.contract import MAX_SOURCE
-from improve.previewing import CHARACTERS_A_TOKEN
 from improve.prompts import DEFAULT, PromptSet
 
 TECHNIQUES = re.compile(
@@ -154,4 +154,4 @@ def test_a_prompt_stays_small_whatever_the_iterations() -> None:
         "analyst", card="c" * 4000, context="d" * 1000, history=views.history(steps, 12), log=log, sources=sources,
         all_components=False,
     )  # fmt: skip
-    assert (len(prompt.system) + len(prompt.user)) / CHARACTERS_A_TOKEN < MOST_TOKENS
+    assert usual_tokens(prompt.system + prompt.user) < MOST_TOKENS

@@ -16,7 +16,7 @@ from improve.datasets.source import FREE, SELECTION, TEST, TRAIN, UNUSED
 from improve.datasets.split import split, split_in_two
 from improve.errors import ConfigError
 from improve.history import PAPER_PROTOCOL
-from improve.llm.client import Client
+from improve.llm.source import LiveModels
 from improve.prompts import PromptSet
 from improve.provenance import run_record
 from improve.sandbox import choose
@@ -95,7 +95,7 @@ def both(cache: Path) -> dict[str, Dataset]:
     config = composed(*SMALL).dataset
     return {
         "honest": prepare(config, cache, lambda note: None),
-        "paper": prepare(config, cache, lambda note: None, "test"),
+        "paper": prepare(config, cache, lambda note: None, select_on="test"),
     }
 
 
@@ -121,8 +121,7 @@ def test_the_paper_selects_on_the_test_images_and_trains_on_all_others(both: dic
 def test_the_record_of_a_run_says_so(both: dict[str, Dataset]) -> None:
     def notes(*overrides: str) -> str:
         config = composed(*SMALL, *overrides)
-        client, prompts = Client(config.llm, 0), PromptSet("improve")
-        record = run_record(config, prompts, client, both["paper"], choose("auto"), "name")
+        record = run_record(config, PromptSet("improve"), LiveModels(config), both["paper"], choose("auto"), "name")
         return "\n".join(record["notes"])
 
     assert PAPER_PROTOCOL == "protocol: paper (selected on the test set)"

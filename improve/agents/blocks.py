@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})[ \t]*([^`]*)$")
 THINK = r"(?:think|thinking|thought|reasoning|reflection)"
 THINK_OPENS = re.compile(rf"^\s*<{THINK}>", re.IGNORECASE)
 THINK_CLOSES = re.compile(rf"</{THINK}>", re.IGNORECASE)
@@ -50,12 +49,42 @@ def scan(reply: str, open_end: bool = False) -> tuple[list[Block], str]:
     return scanner.end(open_end)
 
 
+@dataclass(frozen=True)
+class _Fence:
+    """A line that opens a block: its indentation, its backticks or tildes, and the words after them."""
+
+    indent: str
+    marks: str
+    info: str
+
+    def closed_by(self, line: str) -> bool:
+        bare = line.strip()
+        return len(bare) >= len(self.marks) and not bare.strip(self.marks[0])
+
+
+def _fence(line: str) -> _Fence | None:
+    # By hand: a regular expression would need time in the square of a line's length.
+    text = line.lstrip(" \t")
+    mark = text[:1]
+    info = text.lstrip(mark) if mark in ("`", "~") else text
+    marks = text[: len(text) - len(info)]
+    if len(marks) < 3 or (mark == "`" and "`" in info):
+        return None
+    return _Fence(line[: len(line) - len(text)], marks, info.strip())
+
+
+def fences(reply: str) -> int:
+    """How many lines could open or close a block, those in thoughts included."""
+    return sum(_fence(line) is not None for line in reply.splitlines())
+
+
 class _Scanner:
     def __init__(self) -> None:
         self.blocks: list[Block] = []
         self.prose: list[str] = []
+        self._said = ""  # the last line of prose that is not empty
         self._lines: list[str] = []  # of the open block
-        self._opened: re.Match[str] | None = None
+        self._opened: _Fence | None = None
         self._thinking = False
 
     def feed(self, line: str) -> None:
@@ -78,26 +107,26 @@ class _Scanner:
             return line[opens.end() :]
         if THINK_CLOSES.search(line):
             # Some servers leave the opening tag out: all before this was thought.
-            self.blocks, self.prose = [], []
+            self.blocks, self.prose, self._said = [], [], ""
             return THINK_CLOSES.split(line)[-1]
-        self._opened = FENCE.match(line)
+        self._opened = _fence(line)
         if self._opened is None:
             self.prose.append(line)
+            self._said = line.strip() or self._said
         return None
 
-    def _inside(self, line: str, opened: re.Match[str]) -> None:
-        fence, bare = opened[2], line.strip()
-        if len(bare) >= len(fence) and set(bare) == {fence[0]}:
+    def _inside(self, line: str, opened: _Fence) -> None:
+        if opened.closed_by(line):
             self._close(opened)
         elif THINK_LINE.match(line):
             raise UnusableReply("thoughts end inside of a code block, so it is not clear what the answer is.")
         else:
             self._lines.append(line)
 
-    def _close(self, opened: re.Match[str]) -> None:
-        before = next((text for text in reversed(self.prose) if text.strip()), "")
-        text = "\n".join(_outdented(self._lines, opened[1])).rstrip() + "\n"
-        self.blocks.append(Block(opened[3].strip(), text, before.strip()))
+    def _close(self, opened: _Fence) -> None:
+        # A block in a list is indented as its fence is.
+        text = "\n".join(line.removeprefix(opened.indent) for line in self._lines).rstrip() + "\n"
+        self.blocks.append(Block(opened.info, text, self._said))
         self.prose.append("")
         self._opened, self._lines = None, []
 
@@ -109,8 +138,3 @@ class _Scanner:
                 raise CutOff("a code block is not closed; the reply may have been cut off. Send the whole file again.")
             self._close(self._opened)
         return self.blocks, "\n".join(self.prose).strip()
-
-
-def _outdented(lines: list[str], indent: str) -> list[str]:
-    """A block in a list is indented as its fence is."""
-    return [line.removeprefix(indent) for line in lines]

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import pydantic
 
-from improve.agents.blocks import Block, CutOff, UnusableReply, scan
+from improve.agents.blocks import Block, CutOff, UnusableReply, fences, scan
 from improve.domain import COMPONENTS, Component, Pipeline
 from improve.pipeline.contract import REQUIRED, defined
 
@@ -30,8 +30,13 @@ __all__ = [
 ]
 
 FIRST_LINE = re.compile(
-    r"^(?:#|\"{3}|'{3})\s*(?:file(?:name)?:\s*)?(present\s+)?[`*\w/.]*?\b(data|model|training)\.py\b", re.I
+    r"^(?:#|\"{3}|'{3})[ \t]*(?:file(?:name)?:[ \t]*)?(present[ \t]+)?[`*\w/.]*?\b(data|model|training)\.py\b", re.I
 )
+# The name of a file alone on a line, between the files of one block.
+HEADING = re.compile(r"^#[ \t]*(?:data|model|training)\.py[ \t]*$", re.MULTILINE)
+# What Python says of a source that ends too early.
+UNFINISHED = re.compile(r"unterminated triple-quoted|was never closed|unexpected EOF|expected an indented block")
+OBJECT_BEGINS = re.compile(r"\{\s*[\"'}]")
 FILE = re.compile(r"\b(data|model|training)\.py\b")
 PYTHON_TAGS = ("", "python", "py", "python3", "py3", "data.py", "model.py", "training.py")
 JSON_TAGS = ("", "json", "json5", "jsonc", "text")
@@ -71,13 +76,15 @@ def component_source(reply: str, component: Component) -> str:
     other = _name_of(meant[0]) or _by_definitions(meant[0])
     if other not in (None, component):
         raise UnusableReply(f"the block is {other}.py, but {component}.py was asked for.")
-    return _whole(meant[0], component, alone=len(every) == 1)
+    return _whole(meant[0], component, alone=len(every) == 1 and fences(reply) == 2)
 
 
 def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
     """The architect's plan and the three files of its reply, named in or above its block, or by what it defines."""
     every, plan = _scan(reply)
-    found = _distinct(_python(every))
+    found = _distinct([file for block in _python(every) for file in _files(block)])
+    # One block for each file, and no fence besides theirs: none can be half of another.
+    alone = len(every) == len(found) == len(COMPONENTS) and fences(reply) == 2 * len(COMPONENTS)
     files: dict[str, str] = {}
     for component in COMPONENTS:
         own = [block for block in found if _named(block) == component]
@@ -87,8 +94,17 @@ def whole_pipeline(reply: str) -> tuple[str, Pipeline]:
             raise UnusableReply(
                 f"expected one fenced python block whose first line is `# {component}.py`, but found {len(own)}."
             )
-        files[component] = _whole(own[0], component, alone=len(every) == len(COMPONENTS))
+        files[component] = _whole(own[0], component, alone)
     return plan, Pipeline(**files)
+
+
+def _files(block: Block) -> list[Block]:
+    """A block as the files in it: small models write all three into one, each under its name."""
+    starts = [match.start() for match in HEADING.finditer(block.text)]
+    if len(starts) < 2 or starts[0] != 0:
+        return [block]
+    ends = [*starts[1:], len(block.text)]
+    return [Block("", block.text[start:end].rstrip() + "\n", "") for start, end in zip(starts, ends, strict=True)]
 
 
 def plain_text(reply: str, limit: int) -> str:
@@ -107,14 +123,14 @@ def json_object(reply: str, schema: type[Model]) -> Model:
 
     Of several objects the only one that fits the schema is taken; of several that fit, none.
     """
-    found: list[dict[str, Any]] = []
+    found: dict[str, Any] = {}
     for text in _json_texts(reply):
-        found += [value for value in _objects(text) if value not in found]
+        found |= _objects(text)
     if not found:
         raise UnusableReply("expected exactly one JSON object, but found 0.")
     fitting: dict[str, Model] = {}
     problems = []
-    for value in found:
+    for value in found.values():
         try:
             model = schema.model_validate(value)
             fitting[model.model_dump_json()] = model
@@ -133,24 +149,22 @@ def _json_texts(reply: str) -> list[str]:
     return [*(block.text for block in found if block.tag in JSON_TAGS), prose]
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """Every JSON object that stands in the text, not those inside others."""
+def _objects(text: str) -> dict[str, Any]:
+    """Every JSON object that stands in the text, not those inside others; each once, by its own text."""
     decoder = json.JSONDecoder(strict=False, object_pairs_hook=_unique)  # a raw line break in a string is forgiven
-    found = []
-    position = text.find("{")
-    while position != -1:
+    found: dict[str, Any] = {}
+    begins = OBJECT_BEGINS.search(text)
+    while begins:
         try:
-            value, end = decoder.raw_decode(text, position)
-            found.append(value)
+            value, end = decoder.raw_decode(text, begins.start())
+            found[json.dumps(value, sort_keys=True)] = value
         except json.JSONDecodeError as error:
-            # An object begun and not ended: one inside of it is not the answer.
-            if re.match(r"\{\s*[\"']", text[position:]):
-                near = " ".join(text[max(0, error.pos - NEAR) : error.pos + NEAR].split())
-                raise UnusableReply(f"the JSON object is not valid: {error.msg} near `{near}`.") from None
-            end = position + 1
+            # Begun and not ended: an object inside of it is not the answer.
+            near = " ".join(text[max(0, error.pos - NEAR) : error.pos + NEAR].split())
+            raise UnusableReply(f"the JSON object is not valid: {error.msg} near `{near}`.") from None
         except RecursionError:
             raise UnusableReply("the JSON object is nested too deeply.") from None
-        position = text.find("{", end)
+        begins = OBJECT_BEGINS.search(text, end)
     return found
 
 
@@ -225,11 +239,13 @@ def _parsed(source: str) -> ast.Module | str:
 
 
 def _whole(block: Block, component: Component, alone: bool) -> str:
-    """The block's text. Beside other blocks it must be Python, lest it be half of a file with a fence in its text."""
+    """The text of a file. It may be faulty Python, which its engineer then repairs, but not half of a file.
+
+    One that is not alone must be Python, and none may end within a bracket or a text: it may hold a fence of its own.
+    """
     tree = _parsed(block.text)
-    if not alone and isinstance(tree, str):
+    if isinstance(tree, str) and (not alone or UNFINISHED.search(tree)):
         raise UnusableReply(
-            f"there are several code blocks, and the one for {component}.py is not complete Python: {tree}. "
-            "Send one block with the whole file."
+            f"{component}.py is not complete Python: {tree}. Send the whole file in one block of its own."
         )
     return block.text

@@ -116,15 +116,40 @@ class Team:
         prompt = self._prompts.render("zero_shot", num_classes=num_classes, **self._fixed)
         return self._ask("zero_shot", iteration, prompt, lambda reply: whole_pipeline(reply)[1], THREE_FILES)
 
-    def analyst(self, iteration: int, history: str, log: str, sources: Mapping[str, str]) -> Proposal:
-        """Which component to change, and how; under strategy=global, what to change in all of them."""
+    def analyst(
+        self,
+        iteration: int,
+        history: str,
+        log: str,
+        sources: Mapping[str, str],
+        rejected: Mapping[tuple[str, str], int] | None = None,
+    ) -> Proposal:
+        """Which component to change, and how; under strategy=global, what to change in all of them.
+
+        `rejected` are the changes (component, feedback) that this incumbent was not better for, with their iteration.
+        To propose one of them word for word is sent back, since its training would be spent for nothing; a model that
+        insists has its way.
+        """
         prompt = self._prompts.render("analyst", history=history, log=log, sources=sources, **self._fixed)
         choices = ("all",) if self._fixed.get("all_components") else COMPONENTS
         wanted = " or ".join(f'"{name}"' for name in choices)
         expected = f'one JSON object and nothing else: {{"component": {wanted}, "diagnosis": "…", "feedback": "…"}}'
         as_json = schema.strict(Proposal)
         as_json["properties"]["component"]["enum"] = list(choices)
-        return self._ask("analyst", iteration, prompt, lambda r: _proposal(r, choices), expected, as_json)
+        patience = iter(range(RE_ASKS))
+
+        def read(reply: str) -> Proposal:
+            proposal = _proposal(reply, choices)
+            before = (rejected or {}).get((proposal.component, proposal.feedback))
+            if before is not None and next(patience, None) is not None:
+                others = " or ".join(name for name in choices if name != proposal.component)
+                raise UnusableReply(
+                    f"this very change was tried in iteration {before} and rejected. Propose another one"
+                    + (f", best for {others}." if others else ".")
+                )
+            return proposal
+
+        return self._ask("analyst", iteration, prompt, read, expected, as_json)
 
     def summary(self, iteration: int, step: str, diff: str) -> str:
         """A sentence or two on a step; what the model says of numbers is not used anywhere."""

@@ -111,13 +111,15 @@ def read(path: Path) -> Cassette:
     except OSError as error:
         raise LLMError(f"there is no cassette at {path}: {error.strerror}.", "give a run's folder, or a file") from None
     except UnicodeDecodeError:
-        raise LLMError(f"{path} is no cassette: it is not text.", f"make one: improve cassette RUN -o {path}") from None
+        raise LLMError(
+            f"{path} is no cassette: it is not text.", "make one: improve cassette RUN -o FILE.json"
+        ) from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise LLMError(
             f"{path} is no cassette: {f'{where}: ' if where else ''}{first['msg']}.",
-            f"make one: improve cassette RUN -o {path}",
+            "make one: improve cassette RUN -o FILE.json",
         ) from None
     if cassette.format != FORMAT:
         raise LLMError(

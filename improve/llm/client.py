@@ -24,6 +24,7 @@ from improve.llm.retry import policy
 from improve.llm.secrets import redact
 from improve.prompts import Prompt
 
+MAX_ERROR = 10_000  # characters of an error that are looked at
 OFFLINE_PROVIDER = "offline"
 # Faults that end this one call with a reply on record, and the reason that it gives.
 ENDS = {Kind.REFUSED: replies.REFUSED, Kind.CONTEXT: replies.CONTEXT, Kind.ENDLESS: replies.LENGTH}
@@ -50,13 +51,13 @@ class Client:
         caller numbers the samples, so that a resumed run, which asks only for some of them, goes on with the right one.
         Raises `LLMError` for what retrying cannot mend (key, credit, address) and for what did not pass in time.
         """
-        started = time.monotonic()
         if self.offline:
             from improve.llm.offline.expert import answer
 
             text = answer(prompt.system, prompt.user, self._seed(sample), self.config.model.endswith("/random"))
             return Reply(text, "stop", dict(replies.NOTHING), 0.0, 0.0)
         litellm, _ = load()
+        started = time.monotonic()  # litellm's import is no part of the call
         try:
             response = self._answered(prompt, as_json, started, self._seed(sample))
         except CallFailed as failed:
@@ -118,7 +119,7 @@ class Client:
         litellm, wire = load()
         if wire.too_long:
             return CallFailed(Kind.ENDLESS, "the answer is longer than can be read.", wire.status)
-        text = redact(str(getattr(error, "message", "") or error), self.config.api_key_env)
+        text = redact(str(getattr(error, "message", "") or error), self.config.api_key_env)[:MAX_ERROR]
         unreached = isinstance(error, (litellm.exceptions.Timeout, litellm.exceptions.APIConnectionError))
         if isinstance(error, ImportError):
             status: int | None = 400  # a provider whose package is not installed

@@ -100,7 +100,12 @@ class Workshop:
         incumbent = self._require_incumbent()
         history = views.history(self.steps, self.config.strategy.history)
         log = views.training_log(incumbent.log)
-        proposal = self.team.analyst(iteration, history, log, _sources(incumbent.pipeline))
+        rejected = {
+            (step.component, step.tried): step.iteration
+            for step in self.steps
+            if step.iteration > incumbent.iteration and step.verdict.startswith("rejected")
+        }
+        proposal = self.team.analyst(iteration, history, log, _sources(incumbent.pipeline), rejected)
         self._proposed[iteration] = proposal.component
         self.journal.once(
             f"proposal-{iteration}", "proposal", lambda: {"iteration": iteration, **proposal.model_dump()}

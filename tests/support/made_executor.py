@@ -23,7 +23,7 @@ from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.execution.local import Fit, LocalExecutor
 from improve.execution.warm import Key
 from improve.journal import Journal
-from improve.llm.client import Client
+from improve.llm.source import LiveModels
 from improve.prompts import PromptSet
 from improve.sandbox import choose
 from improve.session import fixed_variables
@@ -98,10 +98,10 @@ def refine(folder: Path, dataset: Dataset, *overrides: str) -> Refined:
     executor = MadeExecutor(
         config.executor, choose("auto"), dataset, {}, folder, config.seed, lambda iteration, stage, detail: None
     )
-    client, prompts = Client(config.llm, config.seed), PromptSet(config.prompts.name, config.prompts.path)
+    prompts = PromptSet(config.prompts.name, config.prompts.path)
     with closing(Journal(folder)) as journal, closing(executor):
         fixed = fixed_variables(config, executor, dataset)
-        team = Team(client, prompts, journal, folder, fixed, lambda iteration, stage, detail: None)
+        team = Team(LiveModels(config), prompts, journal, folder, fixed, lambda iteration, stage, detail: None)
         workshop = Workshop(config, dataset, team, executor, journal, folder)
         strategy(config.strategy.name)(workshop)
         score_test(workshop)

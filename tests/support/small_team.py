@@ -30,7 +30,7 @@ def small_team(
     budget = Budget(limits, journal, Training(0.0, 0, 1.0), time.monotonic())
     journal.once("verdict-0", "verdict", lambda: {"iteration": 0, "incumbent": 0})
     llm = LLMConfig("local", "openai/scripted", base, max_output_tokens=MOST_WRITTEN, **(prices or {}))
-    fixed = {"card": "card", "context": "context"}
+    fixed = {"card": "card", "context": "context", "all_components": False}
     team = Team(LiveModels(Config(llm=llm)), PromptSet("improve"), journal, folder, fixed, lambda *_: None, budget)
     return team, journal, budget
 
