@@ -93,7 +93,8 @@ def test_the_page_needs_nothing_else(page: Page) -> None:
         for name in ("src", "href", "xlink:href", "data", "action"):
             value = attributes.get(name)
             assert value is None or value.startswith(("#", "data:image/png;base64,")), (tag, name, value)
-    assert len(page.all("img")) == 12
+    # Mistakes, training images of three classes, augmented ones of the two data components that were accepted.
+    assert len(page.all("img")) == 12 + 3 + 2
     assert not page.all("link")
 
 
@@ -133,9 +134,17 @@ def test_warnings_stand_at_the_top(tmp_path: Path) -> None:
     assert "no decision had used" not in text
 
 
+def test_findings_on_the_images_are_shown_with_what_was_accepted(tmp_path: Path) -> None:
+    text = " ".join(Page(write_run_page(Maker(tmp_path).write()).read_text()).text.split())
+    assert "serious test images that nearly equal a training image: 3,000 of 6,000 (accepted)" in text
+    assert "warning the commonest class has 12 times the images of the rarest" in text
+    assert "What to do: look closely" in text
+    assert "imbalance/a.png = b.png" in text
+
+
 def test_missing_files_are_left_out(tmp_path: Path) -> None:
     folder = Maker(tmp_path).write()
-    for name in ("candidates", "calls", "worst"):
+    for name in ("candidates", "calls", "worst", "samples"):
         shutil.rmtree(folder / name)
     page = Page(write_run_page(folder).read_text())
     assert not page.all("img")
