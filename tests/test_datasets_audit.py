@@ -241,3 +241,20 @@ def test_show_writes_a_contact_sheet_and_prints_the_card(
 def test_show_names_a_folder_that_is_missing(given_splits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("show", given_splits, "--out=/nowhere/sheet.png") == 2
     assert "/nowhere is no folder" in capsys.readouterr().err
+
+
+def test_the_paper_protocol_audits_its_own_two_splits(tmp_path: Path) -> None:
+    """Copies of validation images that train with them are no leak; the selection images are the test images."""
+    root = tmp_path / "images"
+    for part in ("train", "val", "test"):
+        for name in ("cat", "dog"):
+            write(root / part / name, 60)
+    for number in range(20):
+        shutil.copy(root / "val" / "cat" / f"{number}.png", root / "train" / "cat" / f"copy{number}.png")
+    config = DatasetConfig(name="test", source="folder", path=str(root))
+    honest = prepare(config, tmp_path / "cache", lambda line: None)
+    assert found(honest, "leakage").severity == "stop"
+    paper = prepare(config, tmp_path / "cache", lambda line: None, select_on="test")
+    assert {finding.code for finding in paper.audit} == {"copies", "protocol", "splits"}
+    assert found(paper, "splits").what == "the test images came as a split of their own"
+    assert paper.counts == {"train": 260, "selection": 120, "test": 120}

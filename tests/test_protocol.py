@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from improve.compose import config_from
@@ -14,7 +14,7 @@ from improve.config import Config, check, run_name
 from improve.datasets import Dataset, prepare
 from improve.datasets.source import FREE, SELECTION, TEST, TRAIN, UNUSED
 from improve.datasets.split import split, split_in_two
-from improve.errors import ConfigError
+from improve.errors import ConfigError, DataError
 from improve.history import PAPER_PROTOCOL
 from improve.llm.source import LiveModels
 from improve.prompts import PromptSet
@@ -88,6 +88,28 @@ def test_a_given_validation_set_is_the_test_set_where_there_is_none(given_part: 
     found = split_in_two(items(labels, list(range(120)), parts), dataset_config())
     assert set(found[:30].tolist()) == {expected}
     assert set(found[30:].tolist()) == {TRAIN}
+
+
+@given(image_lists(), st.integers(0, 99), st.data())
+@settings(deadline=None, max_examples=20)
+def test_two_splits_divide_no_group(images: tuple[list[int], list[int]], seed: int, data: st.DataObject) -> None:
+    count = len(images[0])
+    pattern = data.draw(st.sampled_from(([FREE], [TRAIN, TEST], [TRAIN, SELECTION, TEST])))
+    try:
+        paper = split_in_two(items(*images, (pattern * count)[:count]), dataset_config(split_seed=seed))
+    except DataError:
+        reject()  # a class of copies alone
+    groups = np.array(images[1])
+    assert not set(groups[paper == TRAIN]) & set(groups[paper == TEST])
+
+
+def test_a_group_in_train_and_validation_images_trains_as_a_whole() -> None:
+    labels, groups = [row % 2 for row in range(90)], [row % 45 for row in range(60)] + list(range(100, 130))
+    given = [TRAIN] * 45 + [SELECTION] * 15 + [TEST] * 30
+    honest = split(items(labels, groups, given), dataset_config())
+    assert (honest[:15] == UNUSED).all()
+    paper = split_in_two(items(labels, groups, given), dataset_config())
+    assert (paper[:60] == TRAIN).all()
 
 
 @pytest.fixture(scope="module")
