@@ -255,6 +255,6 @@ def test_the_paper_protocol_audits_its_own_two_splits(tmp_path: Path) -> None:
     honest = prepare(config, tmp_path / "cache", lambda line: None)
     assert found(honest, "leakage").severity == "stop"
     paper = prepare(config, tmp_path / "cache", lambda line: None, select_on="test")
-    assert {finding.code for finding in paper.audit} == {"copies", "protocol", "splits"}
+    assert {finding.code for finding in paper.audit} == {"copies", "near_duplicates", "protocol", "splits"}
     assert found(paper, "splits").what == "the test images came as a split of their own"
     assert paper.counts == {"train": 260, "selection": 120, "test": 120}
