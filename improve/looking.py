@@ -89,7 +89,7 @@ def _prepared(config: Config) -> Dataset:
         return prepare(
             config.dataset,
             cache,
-            lambda line: console.print(Text(line)),
+            lambda line: console.print(Text(line), soft_wrap=True),
             lambda text: status.update(Text(text)),
             selection_split(config),
         )

@@ -44,7 +44,9 @@ class MadeExecutor(LocalExecutor):
     def smoke(self, iteration: int, attempt: int, pipeline: Pipeline) -> Failure | None:
         return None
 
-    def fit(self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key] = ()) -> Fit:
+    def fit(
+        self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key] = (), sampled: np.ndarray | None = None
+    ) -> Fit:
         self.fitted.append(iteration)
         return Fit(None, 1.0, ROWS, 1, 5)
 
