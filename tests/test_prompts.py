@@ -86,6 +86,7 @@ def rendered(role: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> str
     assert cli.main(["prompts", "show", role, "dataset=digits", f"prompts={prompts}"]) == 0
     text = capsys.readouterr().out
     text = re.sub(r"# present \w+\.py.*?```", "", text, flags=re.DOTALL)
+    text = re.sub(r"pretrained_weights:\n(?:[- ] .*\n)+", "", text)
     return re.sub(r"pretrained: \[.*?\]", "", text, flags=re.DOTALL)
 
 
