@@ -17,6 +17,7 @@ from improve import journal
 from improve.errors import LLMError, ResumeError
 
 FORMAT = "improve cassette, version 1"
+MAKE_ONE = "make one: improve cassette RUN -o FILE.json"
 
 
 class Call(pydantic.BaseModel):
@@ -111,15 +112,13 @@ def read(path: Path) -> Cassette:
     except OSError as error:
         raise LLMError(f"there is no cassette at {path}: {error.strerror}.", "give a run's folder, or a file") from None
     except UnicodeDecodeError:
-        raise LLMError(
-            f"{path} is no cassette: it is not text.", "make one: improve cassette RUN -o FILE.json"
-        ) from None
+        raise LLMError(f"{path} is no cassette: it is not text.", MAKE_ONE) from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise LLMError(
             f"{path} is no cassette: {f'{where}: ' if where else ''}{first['msg']}.",
-            "make one: improve cassette RUN -o FILE.json",
+            MAKE_ONE,
         ) from None
     if cassette.format != FORMAT:
         raise LLMError(
