@@ -267,7 +267,7 @@ def _about_words(evidence: Evidence) -> list[Finding]:
 
 def _told(evidence: Evidence, properties: Mapping[str, Sequence[Hashable]]) -> Telling | None:
     """The property that tells most of the classes of the training images."""
-    rows = np.flatnonzero(evidence.parts == TRAIN)
+    rows = np.flatnonzero(evidence.parts == TRAIN).tolist()
     labels, digests = evidence.labels[rows], [evidence.digests[row] for row in rows]
     tellings = [telling(name, [values[row] for row in rows], labels, digests) for name, values in properties.items()]
     return max((one for one in tellings if one is not None), key=lambda one: one.accuracy, default=None)

@@ -68,7 +68,7 @@ def _thumbnails(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _cells(length: int) -> np.ndarray:
     """18 × `length`: which pixels of a side belong to which cell."""
     cell = np.arange(length) * CELLS // length
-    return (cell[None, :] == np.arange(CELLS)[:, None]).astype(np.float64)
+    return np.asarray((cell[None, :] == np.arange(CELLS)[:, None]).astype(np.float64))
 
 
 def _hashes(thumbnails: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ def together(pictures: np.ndarray, named: Sequence[str] | None = None, pairs: np
     links = [_chains(pictures)]
     if named is not None:
         has_name = np.flatnonzero(np.array([bool(name) for name in named], dtype=bool))
-        _, numbers = np.unique([named[row] for row in has_name], return_inverse=True)
+        _, numbers = np.unique([named[row] for row in has_name.tolist()], return_inverse=True)
         links.append(has_name[_chains(numbers)])
     if pairs is not None:
         links.append(pairs)
