@@ -241,7 +241,7 @@ def test_a_repair_falls_back_to_something_simpler() -> None:
     source = '"""A network."""\n\n# recipe: {"family": "pretrained", "name": "tf_efficientnet_lite0", "frozen": 0.5}\n'
     error = Failure(Reason.SHAPE, "mat1 and mat2", "model", "Traceback")
     prompt = PROMPTS.render(
-        "model_engineer", component="model", sources={"model": source}, plan="", error=error,
+        "model_engineer", component="model", sources={"model": source}, plan="", error=error, fresh=False,
         feedback="[unfreeze frozen=0.2] Let more layers learn.", **TASKS["photos"],
     )  # fmt: skip
     recipe = find(ModelRecipe, component_source(ask(prompt), "model"))

@@ -67,7 +67,16 @@ class Refined:
     def _spend(self, note: Any, number: int) -> None:
         tokens = {"input": self.tokens[number], "cached": 0, "reasoning": 0, "output": 0}
         usd = self.usd[number] if self.usd else None
-        note(f"llm-{number}", "llm", iteration=number, role="analyst", tokens=tokens, usd=usd)
+        note(
+            f"llm-{number}",
+            "llm",
+            iteration=number,
+            role="analyst",
+            model="a/model",
+            tokens=tokens,
+            usd=usd,
+            call_seconds=1.0,
+        )
         if self.fit_seconds:
             seconds = self.fit_seconds[number]
             note(f"training-{number}", "training", iteration=number, failure=None, fit_seconds=seconds)
