@@ -133,6 +133,7 @@ class Config:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     dry_run: bool = False  # write the first prompt, estimate calls, tokens and money, and ask nobody
     seed: int = 0  # of the run: initial weights, batches, the model's sampling where it can be seeded
+    study: str = ""  # the table or figure that this run is for; its runs share a folder below `outputs`
     outputs: str = "outputs"  # folder of all runs
     run_dir: str | None = None  # this run's folder; None: a stable name below `outputs`
     cache_dir: str | None = None  # prepared images; None: $IMPROVE_CACHE, else ~/.cache/improve
@@ -144,7 +145,7 @@ class Config:
 UNREFINED = ("zero_shot", "best_of_n")
 
 # Keys that change where things go, how they look or when a run ends early, but not what its steps compute.
-PRESENTATION = ("display", "outputs", "run_dir", "cache_dir", "budget", "dry_run")
+PRESENTATION = ("display", "study", "outputs", "run_dir", "cache_dir", "budget", "dry_run")
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -207,6 +208,8 @@ def check(config: Config) -> None:
     ):
         if not 0 < share < 1:
             raise ConfigError(f"{key}={share} is not between 0 and 1.", f"use for instance {key}=0.2")
+    if not all(c.isalnum() or c in "._-" for c in config.study) or config.study.startswith("."):
+        raise ConfigError(f"study={config.study} cannot be a folder's name.", "use letters, digits, '.', '_' and '-'")
     _check_protocol(config)
     _check_dataset(config.dataset)
     for key, limit in dataclasses.asdict(config.budget).items():

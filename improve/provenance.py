@@ -48,6 +48,7 @@ def run_record(
         notes.append("Generated code was not confined: the scores are unverified.")
     return {
         "name": name,
+        "study": config.study,
         "config": settings(config),
         "prompts": {"name": prompts.name, "hash": prompts.hash()},
         "versions": {"improve": __version__, "python": platform.python_version(), **machine.library_versions()},

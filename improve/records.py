@@ -25,6 +25,7 @@ class RunRecord(TypedDict):
     """kind `run`."""
 
     name: str
+    study: str  # the study that it is part of; "" if none
     config: dict[str, Any]  # the whole resolved configuration
     versions: dict[str, str]  # improve, python, torch, …
     hardware: str  # "2 × Intel Xeon …, no GPU"

@@ -143,7 +143,7 @@ def check_constraints(config: Config) -> None:
 
 def folder_of(config: Config) -> Path:
     """Where a run goes."""
-    folder = Path(config.run_dir) if config.run_dir else Path(config.outputs) / run_name(config)
+    folder = Path(config.run_dir) if config.run_dir else Path(config.outputs) / config.study / run_name(config)
     return folder.expanduser().absolute()
 
 
