@@ -66,6 +66,23 @@ def test_a_mirrored_picture_is_another_one() -> None:
     assert pairs_of(stacked([*originals, *mirrored])) == set()
 
 
+def variants(count: int, seed: int = 0) -> list[Image.Image]:
+    """One motif, drawn again and again with slightly different parts, as digits and centred clothes are."""
+    generator = np.random.default_rng(seed)
+    motif = generator.integers(0, 256, (6, 6, 3)).astype(float)
+    drawn = np.clip(motif + generator.normal(0, 14, (count, 6, 6, 3)), 0, 255).astype(np.uint8)
+    return [Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for one in drawn]
+
+
+def test_pictures_that_look_alike_by_nature_are_no_duplicates_but_their_copies_are() -> None:
+    originals = variants(300)
+    copies = [ImageEnhance.Brightness(image).enhance(0.9) for image in originals[:20]]
+    found = pairs_of(stacked([*originals, *copies]))
+    expected = {(row, row + 300) for row in range(20)}
+    assert len(found & expected) >= 19
+    assert len(found - expected) <= 15
+
+
 @given(st.permutations(range(20)))
 @settings(deadline=None, max_examples=10)
 def test_the_order_of_the_images_has_no_influence(order: list[int]) -> None:
