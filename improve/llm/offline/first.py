@@ -11,6 +11,7 @@ from improve.llm.offline.situation import label_depends_on_direction, natural_ph
 
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 30
 PRETRAINED_SIDE = 160  # pixels: pretrained features want fine images, and frozen layers are cheap
+FINEST_WITHOUT = 48  # pixels below which pretrained features see too little to begin with
 QUICK_SIDE = 64  # pixels that are enough to begin with on a CPU
 
 
@@ -22,7 +23,7 @@ def first_recipes(task: Task, failed: str = "") -> Recipes:
     if failed:
         return _simplest(task, failed.lower())
     photos = natural_photos(task)
-    pretrained = photos and bool(task.pretrained) and task.side >= 32
+    pretrained = photos and bool(task.pretrained) and task.side >= FINEST_WITHOUT
     side = task.side if task.gpu or task.side <= (PRETRAINED_SIDE if pretrained else 96) else QUICK_SIDE
     data = DataRecipe(size=0 if side == task.side else side, flip=photos and not label_depends_on_direction(task))
     if pretrained:

@@ -36,8 +36,9 @@ def _steadier(now: Situation) -> Iterator[Idea]:
 def _time(now: Situation) -> Iterator[Idea]:
     """A schedule that uses the time and ends at a learning rate of zero."""
     training = now.recipes.training
-    # A plain network will be replaced by a better one, which wants time too.
-    share = now.full * (0.7 if now.recipes.model.family == "plain" else 1.0)
+    # A plain network will be replaced by a better one, which wants time too; unless that was tried in vain.
+    tried = any("residual-network" in step.ideas for step in now.facts.history)
+    share = now.full * (0.7 if now.recipes.model.family == "plain" and not tried else 1.0)
     hungry = 0.32 if now.underfits else 0.22 if now.rising or now.train is None else 0.1
     if now.recipes.model.family == "pretrained" and now.recipes.model.frozen == 1:
         # A classifier on frozen features has learnt all it can after a few epochs; the time is for the backbone.

@@ -35,7 +35,11 @@ def label_depends_on_turning(task: Task) -> bool:
 
 def natural_photos(task: Task) -> bool:
     """Whether the images look like photos of the world: what pretrained networks have learnt from."""
-    return task.channels >= 3 and (task.side >= 48 or bool(PHOTOS.search(task.description)))
+    if task.channels < 3:
+        return False
+    # Colour images without a word but the dataset's name: most people's are photos.
+    undescribed = len(task.description.split()) <= 1 and not label_depends_on_direction(task)
+    return task.side >= 48 or undescribed or bool(PHOTOS.search(task.description))
 
 
 @dataclass(frozen=True)
