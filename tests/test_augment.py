@@ -133,6 +133,16 @@ def test_a_chain_goes_in_its_order(lib: SimpleNamespace) -> None:
     assert chain(lib.torch.ones(1)).item() == 20
 
 
+@pytest.mark.parametrize("name", ["MixUp", "CutMix"])
+def test_a_chain_mixes_labels_if_it_is_given_them(lib: SimpleNamespace, name: str) -> None:
+    chain = lib.augment.Chain(lib.augment.RandomShift(1), getattr(lib.augment, name)(5))
+    images, mixed = chain(batch(lib, (4, 3, 8, 8), 0), lib.torch.arange(4))
+    assert images.shape == (4, 3, 8, 8)
+    assert mixed.shape == (4, 5)
+    with pytest.raises(TypeError, match=rf"{name} changes the targets, too: .*chain\(images, targets\)"):
+        chain(images)
+
+
 @settings(max_examples=15, deadline=None)
 @given(count=st.integers(2, 8), seed=st.integers(0, 999), soft=st.booleans(), name=st.sampled_from(("MixUp", "CutMix")))
 def test_mixed_targets_are_distributions(lib: SimpleNamespace, count: int, seed: int, soft: bool, name: str) -> None:

@@ -8,22 +8,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import overload
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-class Chain:
-    """Image augmentations one after another."""
+class Mixing:
+    """Changes images and targets together."""
 
-    def __init__(self, *parts: Callable[[Tensor], Tensor]) -> None:
+    def __call__(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
+class Chain:
+    """Augmentations one after another: `chain(images, targets)` gives both, and `chain(images)` the images.
+
+    `MixUp` and `CutMix` change the targets, so a chain that holds one is called with both.
+    """
+
+    def __init__(self, *parts: Callable[[Tensor], Tensor] | Mixing) -> None:
         self.parts = parts
 
-    def __call__(self, images: Tensor) -> Tensor:
+    @overload
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+    @overload
+    def __call__(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def __call__(self, images: Tensor, targets: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         for part in self.parts:
-            images = part(images)
-        return images
+            if not isinstance(part, Mixing):
+                images = part(images)
+            elif targets is None:
+                name = type(part).__name__
+                raise TypeError(f"{name} changes the targets, too: call the chain with both, chain(images, targets)")
+            else:
+                images, targets = part(images, targets)
+        return images if targets is None else (images, targets)
 
 
 class RandomShift:
@@ -114,7 +137,7 @@ def one_hot(targets: Tensor, num_classes: int) -> Tensor:
     return targets if targets.ndim == 2 else F.one_hot(targets, num_classes).to(torch.float32)
 
 
-class MixUp:
+class MixUp(Mixing):
     """Blends each image with another one, and their labels in the same share (Zhang et al., 2018)."""
 
     def __init__(self, num_classes: int, alpha: float = 0.2) -> None:
@@ -130,7 +153,7 @@ class MixUp:
         return mixed, soft * share.view(-1, 1) + soft[other] * (1 - share.view(-1, 1))
 
 
-class CutMix:
+class CutMix(Mixing):
     """Pastes a rectangle of another image into each image; labels mix by area (Yun et al., 2019)."""
 
     def __init__(self, num_classes: int, alpha: float = 1.0, p: float = 0.5) -> None:
