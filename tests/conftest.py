@@ -6,6 +6,18 @@ from pathlib import Path
 
 import pytest
 
+# Files that take minutes go first: a file is one worker's work, and begun last they would be all that still runs.
+LONGEST = (
+    "test_resume.py", "test_run.py", "test_executor_attacks.py", "test_readme.py", "test_executor.py",
+    "test_offline_smoke.py", "test_offline_run.py", "test_llm_run.py", "test_cassette_model.py",
+    "test_offline_expert.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
