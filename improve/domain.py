@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 Component = Literal["data", "model", "training"]
 COMPONENTS: Final[tuple[Component, ...]] = ("data", "model", "training")
@@ -57,6 +59,14 @@ class Failure:
     message: str
     component: Component | None = None
     detail: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As journals hold it (`improve.records.FailureRecord`)."""
+        return {**dataclasses.asdict(self), "reason": self.reason.value}
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> Failure:
+        return cls(Reason(values["reason"]), values["message"], values["component"], values["detail"])
 
 
 @dataclass(frozen=True)

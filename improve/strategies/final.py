@@ -48,8 +48,7 @@ def _test(which: str, iteration: int, executor: LocalExecutor, dataset: Dataset,
     dataset.verify()
     given = executor.predict_test(iteration)
     if isinstance(given, Failure):
-        failure = {**dataclasses.asdict(given), "reason": given.reason.value}
-        return {"which": which, "iteration": iteration, "failure": failure}
+        return {"which": which, "iteration": iteration, "failure": given.record()}
     labels = dataset.labels("test")
     result = score(given, labels)
     file = f"predictions/test-{iteration:03d}.npy"

@@ -25,11 +25,10 @@ from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason, Ver
 from improve.execution.local import Fit, LocalExecutor
 from improve.execution.warm import Key
 from improve.journal import Journal
-from improve.pipeline import contract
-from improve.scoring import Answers, answers, load_predictions, save_predictions, score
+from improve.scoring import Answers
 from improve.strategies import samples
 from improve.strategies.audit import audit
-from improve.strategies.guard import violation
+from improve.strategies.trials import Parent, Trials
 
 MAX_DIFF = 6000  # characters of a diff that the summarizer is shown
 MAX_REFUSALS = 3  # iterations in a row that the language model declines, after which a run ends
@@ -60,7 +59,8 @@ class Workshop:
     ) -> None:
         self.config, self.dataset, self.team, self.budget = config, dataset, team, budget
         self.executor, self.journal, self.folder = executor, journal, folder
-        self.labels = dataset.labels("selection")
+        self.trials = Trials(dataset, executor, journal, folder, budget)
+        self.labels = self.trials.labels
         self.refines = config.strategy.name not in UNREFINED  # else each pipeline stands alone, and there are no roles
         self.incumbent: Incumbent | None = None
         self.first: int | None = None  # the iteration of the first pipeline that had a score
@@ -142,12 +142,12 @@ class Workshop:
             self.fail(iteration, component, checked, feedback)
             return
         pipeline = checked
-        self._record_candidate(iteration, pipeline)
-        fit = self._fit(iteration, pipeline)
+        self.trials.candidate(iteration, pipeline, self._parent())
+        fit = self.trials.fit(iteration, pipeline, self._upcoming(iteration), self._sampled(pipeline))
         if fit.failure:
             self.fail(iteration, component, fit.failure, feedback, fit)
             return
-        given = self._score(iteration)
+        given = self.trials.score(iteration)
         if isinstance(given, Failure):
             self.fail(iteration, component, given, feedback, fit)
             return
@@ -170,7 +170,7 @@ class Workshop:
     def _checked(self, iteration: int, component: str, pipeline: Pipeline, feedback: str) -> Pipeline | Failure:
         """The pipeline once it passes, after at most `strategy.repairs` repairs by the engineer concerned."""
         for attempt in range(1 + self.config.strategy.repairs):
-            failure = self._check(iteration, attempt, component, pipeline)
+            failure = self.trials.check(iteration, attempt, component, pipeline, self._parent())
             if failure is None or attempt == self.config.strategy.repairs:
                 return failure or pipeline
             broken = failure.component or "model" if component == "all" else _one_component(component)
@@ -187,68 +187,10 @@ class Workshop:
             pipeline = pipeline.with_component(broken, source)
         raise AssertionError("the loop returns")
 
-    def _check(self, iteration: int, attempt: int, component: str, pipeline: Pipeline) -> Failure | None:
-        parent = self._parent()
-
-        def check() -> dict[str, Any]:
-            failure = violation(component, pipeline, parent.pipeline) if parent else None
-            failure = failure or contract.check(pipeline)
-            if failure is None:
-                failure = self.executor.smoke(iteration, attempt, pipeline)
-            return {"iteration": iteration, "attempt": attempt, "component": component, "failure": _as_dict(failure)}
-
-        return _failure(self.journal.once(f"check-{iteration}-{attempt}", "check", check)["failure"])
-
-    def _parent(self) -> Incumbent | None:
+    def _parent(self) -> Parent | None:
         """What a candidate revises; None if it stands alone."""
-        return self.incumbent if self.refines else None
-
-    def _record_candidate(self, iteration: int, pipeline: Pipeline) -> None:
-        parent = self._parent()
-        changed = pipeline.changed(parent.pipeline) if parent else COMPONENTS
-        folder = self.executor.candidate_folder(iteration)
-        self.executor.write(iteration, pipeline)
-        self.journal.once(
-            f"candidate-{iteration}",
-            "candidate",
-            lambda: {
-                "iteration": iteration,
-                "parent": parent.iteration if parent else None,
-                "changed": list(changed),
-                "hashes": pipeline.hashes(),
-                "folder": str(folder.relative_to(self.folder)),
-            },
-        )
-
-    def _fit(self, iteration: int, pipeline: Pipeline) -> Fit:
-        if self.budget:
-            self.budget.before_training(f"the training of iteration {iteration}")
-
-        def train() -> dict[str, Any]:
-            fit = self.executor.fit(iteration, pipeline, self._upcoming(iteration), self._sampled(pipeline))
-            last = fit.rows[-1] if fit.rows else {}
-            best = max((row.get("validation_accuracy", 0.0) for row in fit.rows), default=None)
-            return {
-                "iteration": iteration,
-                "failure": _as_dict(fit.failure),
-                "fit_seconds": fit.seconds,
-                "epochs": len(fit.rows),
-                "train_accuracy": last.get("train_accuracy"),
-                "validation_accuracy": best,
-                "planned_epochs": fit.planned_epochs,
-                "epochs_that_fit": fit.epochs_that_fit,
-                "rows": list(fit.rows),
-                **samples.keep(fit.samples, self.dataset, self.folder, iteration),
-            }
-
-        record = self.journal.once(f"training-{iteration}", "training", train)
-        return Fit(
-            _failure(record["failure"]),
-            record["fit_seconds"],
-            tuple(record["rows"]),
-            record["planned_epochs"],
-            record["epochs_that_fit"],
-        )
+        incumbent = self.incumbent
+        return Parent(incumbent.iteration, incumbent.pipeline) if incumbent and self.refines else None
 
     def _sampled(self, pipeline: Pipeline) -> np.ndarray | None:
         """Of which training images augmented samples are wanted: none if the data component is not new."""
@@ -260,30 +202,6 @@ class Workshop:
         if iteration < self.config.strategy.iterations:
             return [("fit", iteration + 1)]
         return [] if self.first is None else [("test", self.first)]
-
-    def _score(self, iteration: int) -> Answers | Failure:
-        file = f"predictions/selection-{iteration:03d}.npy"
-
-        def predict() -> dict[str, Any]:
-            self.dataset.verify()
-            given = self.executor.predict(iteration, "predict", self.dataset.counts["selection"])
-            if isinstance(given, Failure):
-                return {"iteration": iteration, "failure": _as_dict(given)}
-            result = score(given, self.labels)
-            (self.folder / file).parent.mkdir(exist_ok=True)
-            return {
-                "iteration": iteration,
-                "failure": None,
-                **dataclasses.asdict(result),
-                "accuracy": result.accuracy,
-                "predictions": file,
-                "sha256": save_predictions(self.folder / file, given),
-            }
-
-        record = self.journal.once(f"score-{iteration}", "score", predict)
-        if record["failure"]:
-            return _failure(record["failure"]) or Failure(Reason.PREDICTIONS, "no predictions")
-        return answers(load_predictions(self.folder / file, record["sha256"]))
 
     def _judge(self, given: Answers) -> Judgement:
         rule = self.config.acceptance
@@ -398,15 +316,3 @@ def _diff(old: Pipeline, new: Pipeline) -> str:
         before, after = old.source(name).splitlines(), new.source(name).splitlines()
         lines += difflib.unified_diff(before, after, f"before/{name}.py", f"after/{name}.py", lineterm="", n=2)
     return "\n".join(lines)
-
-
-def _as_dict(failure: Failure | None) -> dict[str, Any] | None:
-    if failure is None:
-        return None
-    return {**dataclasses.asdict(failure), "reason": failure.reason.value}
-
-
-def _failure(values: Mapping[str, Any] | None) -> Failure | None:
-    if values is None:
-        return None
-    return Failure(Reason(values["reason"]), values["message"], values["component"], values["detail"])
