@@ -134,7 +134,8 @@ def _carry_out(
 
 def check_constraints(config: Config) -> None:
     """Raises `ConfigError` for a constraint that whoever answers cannot keep to."""
-    if config.llm.model.startswith("offline/") and config.dataset.constraints.model:
+    asked = (config.llm, *config.role_llms.values())
+    if config.dataset.constraints.model and any(llm.model.startswith("offline/") for llm in asked):
         raise ConfigError(
             "dataset.constraints.model is for language models: the rule-based expert knows its own networks alone.",
             "choose one, for instance llm=gpt-4o, or leave the constraint out",

@@ -75,6 +75,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["dataset=folder"], "dataset.path"),
         (["dataset=folder", "dataset.path=/no/such/folder"], "does not exist"),
         (["llm=gpt-4o"], "OPENAI_API_KEY"),
+        (["dataset.constraints.model=ViT-B/16"], "for language models"),
+        (["llm=gpt-4o", "llm.roles.analyst=offline", "dataset.constraints.model=ViT-B/16"], "for language models"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_fix(arguments: list[str], says: str, tmp_path: Path) -> None:

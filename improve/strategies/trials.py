@@ -6,6 +6,7 @@ Each goes through `Journal.once`: a resumed run finds it done and reads back wha
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,9 @@ class Trials:
 
         def predict() -> dict[str, Any]:
             self.dataset.verify()
+            began = time.monotonic()
             given = self.executor.predict(iteration, "predict", self.dataset.counts["selection"])
+            seconds = round(time.monotonic() - began, 3)
             if isinstance(given, Failure):
                 return {"iteration": iteration, "failure": given.record()}
             result = score(given, self.labels)
@@ -128,6 +131,7 @@ class Trials:
                 "accuracy": result.accuracy,
                 "predictions": file,
                 "sha256": save_predictions(self.folder / file, given),
+                "predict_seconds": seconds,
             }
 
         record = self.journal.once(f"score-{iteration}", "score", predict)
