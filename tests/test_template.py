@@ -207,6 +207,28 @@ def test_another_seed_trains_another_network(lib: SimpleNamespace, plain: Fit, f
     assert not same(lib, Fit(lib, folder, tmp_path, components(), seed=4).weights, plain.weights)
 
 
+LAZY = """
+class Model(ImageClassifier):
+    def __init__(self, context):
+        super().__init__(context)
+        self.network = nn.Sequential(
+            nn.LazyConv2d(8, 3, stride=2), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4)
+        )
+
+    def forward(self, images):
+        return self.network(images)
+"""
+
+
+def test_layers_that_find_their_inputs_train_and_are_restored(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path
+) -> None:
+    fit = Fit(lib, folder, tmp_path, components(model=LAZY))
+    assert fit.weights["network.4.weight"].shape == (4, 72)  # 8 channels of 3 × 3 pixels
+    images = np.load(folder / "images.npy")
+    assert probabilities(lib, fit, images, [len(images)]).shape == (len(images), 4)
+
+
 @settings(max_examples=8, deadline=None)
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
 def test_predictions_do_not_depend_on_the_batches(

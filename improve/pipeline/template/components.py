@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import torch
 from context import Context
 from pytorch_lightning.callbacks import Callback, EarlyStopping, GradientAccumulationScheduler
-from template import ContractError, ImageClassifier, ImageDataModule
+from template import ContractError, ImageClassifier, ImageDataModule, to_tensor
+from torch.nn.parameter import UninitializedParameter
 
 TRAINER_KEYS = (
     "accumulate_grad_batches", "callbacks", "check_val_every_n_epoch", "gradient_clip_algorithm", "gradient_clip_val",
@@ -40,7 +43,17 @@ class Components:
         if not isinstance(model, ImageClassifier):
             raise ContractError("model.py: class Model must subclass template.ImageClassifier.")
         model.optimizers_from = self.training.configure_optimizers
+        if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+            self._measure(model, context)
         return model
+
+    def _measure(self, model: ImageClassifier, context: Context) -> None:
+        """Layers that were not told their inputs (`nn.LazyLinear`, `nn.LazyConv2d`) find them at a black image."""
+        black = to_tensor(np.zeros((1, context.height, context.width, context.channels), dtype=np.uint8))
+        model.eval()
+        with torch.no_grad():
+            model(self.build_data(context).eval_transform()(black))
+        model.train()
 
     def batch_size(self) -> int:
         size = self.training.batch_size
