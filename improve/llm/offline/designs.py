@@ -18,8 +18,8 @@ WIDEST = 512
 
 
 def plain(side: int) -> ModelRecipe:
-    """The first network that one would write for images of this size: three stages of one convolution."""
-    return ModelRecipe(family="plain", stem=1 if side <= 16 else 2, widths=(32, 64, 128))
+    """The first network that one would write for images of this size: three stages of two convolutions."""
+    return ModelRecipe(family="plain", stem=1 if side <= 16 else 2, widths=(16, 32, 64), blocks=(2,))
 
 
 def residual(side: int, channels: int, seconds: float, present: ModelRecipe | None = None) -> ModelRecipe:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from improve.llm.offline.idea import Idea
+from improve.llm.offline.moves_model import residual_pays
 from improve.llm.offline.recipe import Settings
 from improve.llm.offline.situation import Situation
 
@@ -38,7 +39,8 @@ def _time(now: Situation) -> Iterator[Idea]:
     training = now.recipes.training
     # A plain network will be replaced by a better one, which wants time too; unless that was tried in vain.
     tried = any("residual-network" in step.ideas for step in now.facts.history)
-    share = now.full * (0.7 if now.recipes.model.family == "plain" and not tried else 1.0)
+    replaceable = now.recipes.model.family == "plain" and not tried and residual_pays(now)
+    share = now.full * (0.7 if replaceable else 1.0)
     hungry = 0.32 if now.underfits else 0.22 if now.rising or now.train is None else 0.1
     if now.recipes.model.family == "pretrained" and now.recipes.model.frozen == 1:
         # A classifier on frozen features has learnt all it can after a few epochs; the time is for the backbone.
