@@ -6,8 +6,8 @@ the largest. Augmentation works on 32 × 32 colour images in batches of 128, as 
 photo-sized JPEGs that are made here (smooth noise), or those of a folder of yours.
 
 On one core of a server with two Xeon cores at 2.5 GHz: crop, flip and normalise 34,000 images/s by the template, 3,000
-by torchvision on PIL images (11 times); with RandomErasing 28,000, RandomAffine 17,000, ColorJitter 20,000. What prompts
-say of the speed is from here.
+by torchvision on PIL images (11 times); with RandomErasing 28,000, RandomAffine 17,000, ColorJitter 20,000. What
+prompts say of the speed is from here.
 """
 
 from __future__ import annotations
