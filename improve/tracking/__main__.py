@@ -95,19 +95,20 @@ def track(run: Path, given: argparse.Namespace, key: str, teller: Teller) -> Non
         state = _logged(run, target, given.follow, teller)
         folder = run / FOLDER / state["folder"]
         command = f"wandb sync {shlex.quote(str(folder))}"
-        if state["uploaded"]:
-            teller.say("done", f"uploaded to project {target.project}")
+        if state["url"]:
+            teller.say("done", f"uploaded: {state['url']}")
             return
         if not given.upload:
             teller.say("done", f"written; upload it with: {command}")
             return
         teller.say("uploading", f"the upload goes on by itself; if it fails: {command}")
-        failure = upload(folder, _base_url(), key, given.seconds)
-        if failure:
-            teller.say("done", f"not uploaded: {failure}; later: {command}")
+        done = upload(folder, _base_url(), key, given.seconds)
+        if done.failure:
+            teller.say("done", f"not uploaded: {done.failure}; later: {command}")
             return
-        _save(run, {**state, "uploaded": True})
-        teller.say("done", f"uploaded to project {target.project}")
+        where = done.url or f"project {target.project}"
+        _save(run, {**state, "url": where})
+        teller.say("done", f"uploaded: {where}")
 
 
 def _logged(run: Path, target: Target, follow: bool, teller: Teller) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _logged(run: Path, target: Target, follow: bool, teller: Teller) -> dict[str
         raise ImproveError(f"{run} holds no run yet.")
     identity = _identity(run, target)
     teller.say("logging", "the run is being logged")
-    state = {"of": identity, "folder": logger.finish(history).name, "uploaded": False}
+    state = {"of": identity, "folder": logger.finish(history).name, "url": ""}
     _save(run, state)
     return state
 

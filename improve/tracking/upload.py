@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -18,9 +20,18 @@ REASON_CHARACTERS = 200
 SYNCED = ".synced"  # wandb's own mark beside a file that it has uploaded
 
 
-def upload(folder: Path, base_url: str, key: str, seconds: float) -> str:
-    """Upload; gives why it failed, "" if it did not. The key is in the environment of `wandb sync` alone."""
-    return out_of_reach(base_url) or _sync(folder, key, seconds)
+@dataclass(frozen=True)
+class Upload:
+    """What became of an upload: why it failed ("" if it did not), and where the run is to be seen, if wandb said so."""
+
+    failure: str = ""
+    url: str = ""
+
+
+def upload(folder: Path, base_url: str, key: str, seconds: float) -> Upload:
+    """Upload an offline run's folder. The key is in the environment of `wandb sync` alone."""
+    failure = out_of_reach(base_url)
+    return Upload(failure) if failure else _sync(folder, key, seconds)
 
 
 def out_of_reach(base_url: str) -> str:
@@ -35,7 +46,7 @@ def out_of_reach(base_url: str) -> str:
     return ""
 
 
-def _sync(folder: Path, key: str, seconds: float) -> str:
+def _sync(folder: Path, key: str, seconds: float) -> Upload:
     process = subprocess.Popen(
         [sys.executable, "-m", "wandb", "sync", str(folder)],
         stdin=subprocess.DEVNULL,
@@ -49,9 +60,10 @@ def _sync(folder: Path, key: str, seconds: float) -> str:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return f"the upload took more than {seconds:.0f} s"
+        return Upload(f"the upload took more than {seconds:.0f} s")
     if process.returncode == 0 and any(folder.glob(f"*{SYNCED}")):
-        return ""
+        found = re.search(r" at (https?://\S+)", said)
+        return Upload(url=found[1] if found else "")
     lines = [line.partition("rror")[2].lstrip(": ") for line in said.splitlines() if "rror" in line.lower()]
     reason = lines[-1] if lines else f"wandb sync ended with exit code {process.returncode}"
-    return one_line(reason.replace(key, "[key]") if key else reason, REASON_CHARACTERS)
+    return Upload(one_line(reason.replace(key, "[key]") if key else reason, REASON_CHARACTERS))
