@@ -183,7 +183,8 @@ def _alone(run: Path) -> Iterator[None]:
 def _surroundings(run: Path, follow: bool) -> Iterator[None]:
     """Our folder in the run's. A process that follows leaves its standard streams to wandb, as a log."""
     (run / FOLDER).mkdir(exist_ok=True)
-    # What wandb stages must outlive this process, and go where the run's folder goes.
+    # Wherever wandb leaves something, it is in there: what it stages must outlive this process.
+    os.environ["WANDB_DIR"] = str(run)
     os.environ["WANDB_DATA_DIR"] = str(run / FOLDER / "data")
     if follow:
         with open(run / FOLDER / LOG, "a") as log:
