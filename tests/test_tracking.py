@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from improve.config import TrackingConfig
+from improve.display.text import interval, percent
 from improve.errors import ConfigError
 from improve.history import History
 from improve.report import write_run_page
@@ -204,6 +205,31 @@ def test_a_killed_process_hurts_no_run_and_a_resumed_run_has_each_iteration_once
     assert resumed.said.startswith("written; upload it with: wandb sync ")
     counts = Counter(item["item"].get("iteration") for item in of(read_back(tmp_path), "history"))
     assert {number: counts[number] for number in range(9)} == dict.fromkeys(range(9), 1)
+
+
+@needs_wandb
+def test_a_report_is_saved_and_says_what_the_journals_say(tmp_path: Path) -> None:
+    Maker(tmp_path / "table1" / "a", protocol="paper").write()
+    Maker(tmp_path / "table1" / "b", llm="m").write(stop_before="test-first")
+    command = [sys.executable, "-m", "improve.cli", "report", "--wandb", str(tmp_path), "--project", "proj"]
+    with serving() as server:
+        environment = {**os.environ, "WANDB_BASE_URL": server.url}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1].startswith(f"{server.url}/us/proj/reports/")
+    (view,) = server.views
+    assert (view["entityName"], view["projectName"], view["type"]) == ("us", "proj", "runs")
+    blocks = json.loads(view["spec"])["blocks"]
+    (text,) = (block["content"] for block in blocks if block["type"] == "markdown-block")
+    best = History.read(tmp_path / "table1" / "a").best_test
+    assert best is not None
+    assert f"| {percent(best['accuracy'])} ({interval(best['low'], best['high'])}) |" in text
+    assert "protocol: paper (selected on the test set)" in text
+    assert "| not yet | not yet |" in text
+    (grid,) = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
+    assert '"group"' in json.dumps(grid["runSets"])
+    assert "shapes" in json.dumps(grid["runSets"])
+    assert not any(WANDB_KEY.encode() in sent for sent in server.sent)
 
 
 # ── what must not hurt a run ──────────────────────────────────────────────────────────────────────────────────────

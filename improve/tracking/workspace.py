@@ -23,6 +23,7 @@ from improve.tracking.tracker import INSTALL, KEY
 from improve.tracking.upload import out_of_reach
 
 HEAD = ("run", "strategy", "LLM", "first (95%)", "best (95%)", "accepted", "tokens", "cost", "marks")
+SECONDS = 20  # for an answer of the server
 LINES = (
     ("Best so far on the selection images", "iteration", "selection/best"),
     ("Each candidate on the selection images", "iteration", "selection/accuracy"),
@@ -47,7 +48,8 @@ def save_report(paths: Iterable[Path], project: str, entity: str | None) -> str:
     if failure:
         raise ImproveError(f"the report cannot be saved: {failure}.", "set WANDB_BASE_URL, or try again later")
     try:
-        owner = entity or str(wandb.Api(timeout=20).default_entity)
+        api = wandb.Api(timeout=SECONDS)  # refuses at once without a key
+        owner = entity or str(api.default_entity)
         report = build(histories, project, owner)
         report.save()
     except (wandb.Error, requests.RequestException, ValueError) as error:
@@ -85,7 +87,7 @@ def build(histories: Sequence[History], project: str, entity: str) -> Any:
             reports.MarkdownBlock(text=table(runs)),
             reports.PanelGrid(runsets=[chosen], panels=panels),
         ]
-    title = f"improve: {', '.join(groups)}"
+    title = f"{', '.join(groups)} (improve)"
     said = "Test scores, intervals and costs are those of the runs' journals."
     return reports.Report(project=project, entity=entity, title=title[:128], description=said, blocks=blocks)
 

@@ -1,4 +1,4 @@
-"""A W&B server as far as `wandb sync` needs one: it takes what it is sent, keeps it, and says that all is well."""
+"""A W&B server as far as uploads and reports need one: it keeps what it is sent and says that all is well."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Wandb:
     answers: bool = True  # False: GraphQL requests wait for ever, as at a server that hangs
     sent: list[bytes] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    views: list[dict[str, Any]] = field(default_factory=list)  # reports
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
     over: threading.Event = field(default_factory=threading.Event)
@@ -44,7 +45,17 @@ class Wandb:
             return {"createArtifactFiles": {"files": {"edges": edges}}}
         if name == "CommitArtifact":
             return {"commitArtifact": {"artifact": {"id": "A", "digest": "x"}}}
-        return {"serverInfo": {"features": []}}
+        if name == "upsertView":
+            self.views.append(values)
+            project = {"id": "P", "name": values["projectName"], "entityName": values["entityName"]}
+            shown = {key: values[key] for key in ("name", "displayName", "description", "spec")}
+            return {"upsertView": {"view": {"id": "V", **shown, "project": project}, "inserted": True}}
+        return {
+            "serverInfo": {"features": []},
+            "viewer": {"id": "U", "entity": "us", "username": "us", "flags": "{}", "teams": {"edges": []}},
+            "project": {"id": "P", "internalId": "P"},
+            "models": {"edges": [], "pageInfo": {"endCursor": None, "hasNextPage": False}},
+        }
 
     def _file(self, name: str) -> dict[str, Any]:
         address = {"uploadUrl": f"{self.url}/upload/{name}", "uploadHeaders": [], "artifact": {"id": "A"}}
