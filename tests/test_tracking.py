@@ -289,7 +289,7 @@ def test_a_folder_named_wandb_is_no_wandb_and_a_run_is_refused_at_once(
     (tmp_path / "wandb").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr(sys, "modules", {name: m for name, m in sys.modules.items() if name.split(".")[0] != "wandb"})
-    with pytest.raises(ConfigError, match=r"tracking=wandb needs wandb.*\n.*pip install"):
+    with pytest.raises(ConfigError, match=r"tracking=wandb needs wandb"):
         check_installed(TrackingConfig("wandb"))
     check_installed(TrackingConfig("none"))
 

@@ -18,7 +18,7 @@ from improve.errors import ConfigError
 from improve.journal import Record
 
 KEY = "WANDB_API_KEY"
-INSTALL = 'pip install "improve-classifier[wandb]"'
+INSTALL = "pip install 'improve-classifier[wandb]'"
 # All that the process needs to know of its surroundings: nothing that could hold another key.
 ENVIRONMENT: Final = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "NETRC", "VIRTUAL_ENV",
