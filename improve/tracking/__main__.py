@@ -1,8 +1,8 @@
 """The process that logs a run to W&B: `python -m improve.tracking RUN [--upload]`, for any run, also an old one.
 
 With `--follow` (how a run starts it) it goes on until its standard input ends, as it does when the run ends, however
-that happens. What it does is told on standard output, a JSON object a line, when it follows, else in words. Errors of
-wandb end it, with their traceback in the log beside what wandb itself prints.
+that happens. What it does is told on standard output, in words, or to the run as JSON objects, a line each. Errors of wandb
+end it, with their traceback in the log beside what wandb itself prints.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from improve import journal
 from improve.errors import ImproveError
@@ -40,17 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     key = os.environ.pop(KEY, "")
     run: Path = given.run.absolute()
-    with os.fdopen(os.dup(1), "w") as told:
-        teller = Teller(told, given.follow)
-        try:
-            if not given.follow:
-                History.read(run)  # refuse what is no run before a folder is made in it
-            with _surroundings(run, given.follow):
-                track(run, given, key, teller)
-        except ImproveError as error:
-            return _failed(str(error), error.exit_code, teller)
-        except OSError as error:
-            return _failed(f"{error.filename or 'writing'}: {error.strerror}", 1, teller)
+    teller = Teller(os.dup(1), given.follow)
+    try:
+        if not given.follow:
+            History.read(run)  # refuse what is no run before a folder is made in it
+        _settle_in(run, given.follow)
+        track(run, given, key, teller)
+    except ImproveError as error:
+        return _failed(str(error), error.exit_code, teller)
+    except OSError as error:
+        return _failed(f"{error.filename or 'writing'}: {error.strerror}", 1, teller)
     return 0
 
 
@@ -72,19 +71,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class Teller:
-    """Tells the run, or a person, how far it is. Nobody may be listening any more."""
+    """Tells a person, or the run and the log, how far it is. The run may not be listening any more."""
 
-    def __init__(self, stream: TextIO, machine: bool) -> None:
-        self._stream = stream
+    def __init__(self, descriptor: int, machine: bool) -> None:
+        self._descriptor = descriptor
         self._machine = machine
 
     def say(self, state: str, sentence: str) -> None:
-        sign = "error: " if state == "failed" else ""
-        line = json.dumps({"state": state, "sentence": sentence}) if self._machine else f"{sign}{sentence}"
+        if not self._machine:
+            print(f"error: {sentence}" if state == "failed" else sentence, flush=True)
+            return
+        print(sentence, file=sys.stderr, flush=True)
         try:
-            print(line, file=self._stream, flush=True)
+            os.write(self._descriptor, json.dumps({"state": state, "sentence": sentence}).encode() + b"\n")
         except BrokenPipeError:
-            return  # the run has ended: what it would have said is in the state file and the log
+            return  # the run has ended
 
 
 def track(run: Path, given: argparse.Namespace, key: str, teller: Teller) -> None:
@@ -179,8 +180,7 @@ def _alone(run: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _surroundings(run: Path, follow: bool) -> Iterator[None]:
+def _settle_in(run: Path, follow: bool) -> None:
     """Our folder in the run's. A process that follows leaves its standard streams to wandb, as a log."""
     (run / FOLDER).mkdir(exist_ok=True)
     # Wherever wandb leaves something, it is in there: what it stages must outlive this process.
@@ -190,7 +190,6 @@ def _surroundings(run: Path, follow: bool) -> Iterator[None]:
         with open(run / FOLDER / LOG, "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-    yield
 
 
 if __name__ == "__main__":
