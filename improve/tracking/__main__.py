@@ -1,8 +1,8 @@
 """The process that logs a run to W&B: `python -m improve.tracking RUN [--upload]`, for any run, also an old one.
 
 With `--follow` (how a run starts it) it goes on until its standard input ends, as it does when the run ends, however
-that happens. What it does is told on standard output, in words, or to the run as JSON objects, a line each. Errors of wandb
-end it, with their traceback in the log beside what wandb itself prints.
+that happens. What it does is told on standard output: in words, or to the run as JSON objects, a line each. Errors of
+wandb end it, with their traceback in the log beside what wandb itself prints.
 """
 
 from __future__ import annotations
