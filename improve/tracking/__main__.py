@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImproveError as error:
         return _failed(str(error), error.exit_code, teller)
     except OSError as error:
-        return _failed(f"{error.filename or 'writing'}: {error.strerror}", 1, teller)
+        return _failed(str(error), 1, teller)
     return 0
 
 
