@@ -26,7 +26,8 @@ from improve.history import History
 from improve.journal import JOURNAL
 from improve.sandbox.guard import linux
 from improve.tracking.logger import FOLDER, Logger, Target
-from improve.tracking.upload import KEY, upload
+from improve.tracking.tracker import KEY
+from improve.tracking.upload import upload
 
 POLL_SECONDS = 1.0
 NICE = 10  # a training has the machine first

@@ -1,4 +1,8 @@
-"""The run's side of tracking: starts the process, forgets it, and asks it at the end what became of it."""
+"""The run's side of tracking: starts the process, forgets it, and asks it at the end what became of it.
+
+The key of W&B is in that process's environment and, while it uploads, in that of `wandb sync`. A sandbox (tiers T1 to
+T3) keeps generated code from reading it there; without one (T0) nothing keeps it from the files of its own user either.
+"""
 
 from __future__ import annotations
 

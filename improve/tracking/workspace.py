@@ -6,6 +6,7 @@ can be built, but not saved.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Iterable, Sequence
@@ -70,9 +71,9 @@ def check_packages() -> None:
 
 def build(histories: Sequence[History], project: str, entity: str) -> Any:
     """The report, not yet saved: for each group of runs a table of results and the plots of their courses."""
-    from wandb_workspaces import expr
-    from wandb_workspaces.reports import v2 as reports
-
+    # Its types name nothing that it exports, so they are of no help here.
+    reports: Any = importlib.import_module("wandb_workspaces.reports.v2")
+    expr: Any = importlib.import_module("wandb_workspaces.expr")
     blocks: list[Any] = [reports.TableOfContents()]
     groups: dict[str, list[History]] = {}
     for history in histories:
