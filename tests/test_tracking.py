@@ -236,14 +236,11 @@ def test_a_report_is_saved_and_says_what_the_journals_say(tmp_path: Path) -> Non
 
 
 @needs_wandb
-def test_a_server_out_of_reach_or_hanging_costs_a_run_a_few_seconds(tmp_path: Path) -> None:
+def test_a_server_that_hangs_costs_a_run_a_few_seconds(tmp_path: Path) -> None:
+    """One that refuses connections is in test_offline_run.py, with a real run."""
     # The run has been logged before, so that the upload is all that is left.
     maker = Maker(tmp_path)
     track(Tracker(TrackingConfig("wandb_offline", wait_seconds=60), tmp_path), maker)
-    tracker = Tracker(TrackingConfig("wandb", wait_seconds=60), tmp_path)
-    assert track(tracker, maker) < 10
-    assert "http://127.0.0.1:1 cannot be reached" in tracker.said
-    assert "; later: wandb sync " in tracker.said
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         tracker = Tracker(TrackingConfig("wandb", wait_seconds=60), tmp_path)
