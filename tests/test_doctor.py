@@ -38,7 +38,7 @@ def test_this_machine_can_run_improve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     result = run_doctor()
     assert result.returncode == 0, result.stdout
-    for topic in ("Python", "torch", "sandbox", "keys", "cache", "machine", "weights"):
+    for topic in ("Python", "torch", "sandbox", "keys", "cache", "machine", "weights", "tracking"):
         assert f" {topic}: " in result.stdout
     assert "OPENAI_API_KEY" in result.stdout
     assert SECRET not in result.stdout + result.stderr

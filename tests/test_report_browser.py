@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -19,13 +20,14 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this ma
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 
-def opened(page: Path, tmp_path: Path, anchor: str = "") -> tuple[str, list[str]]:
+def opened(page: Path, tmp_path: Path, anchor: str = "", *flags: str) -> tuple[str, list[str]]:
     """The document after its scripts have run, and what the console said."""
     assert CHROMIUM is not None
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
-        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=2000", "--dump-dom", page.as_uri() + anchor,
+        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=2000", "--dump-dom", *flags,
+        page.as_uri() + anchor,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -69,3 +71,51 @@ def test_the_page_fits_a_phone(poisoned: Path, tmp_path: Path) -> None:
         ".contentDocument.documentElement.scrollWidth}</script>"
     )
     assert int(title(opened(frame, tmp_path)[0])) <= 375
+
+
+# Presses a mark of the chart in each frame, as a finger would: at its middle, where nothing may lie above it.
+PRESSING = """
+const frames = [...document.querySelectorAll("iframe")], said = [];
+function press(frame) {
+  const page = frame.contentDocument, marks = [...page.querySelectorAll("svg.score a.point")];
+  const shown = marks.filter((mark) => mark.getBoundingClientRect().width > 0);
+  const mark = shown.find((each) => each.getAttribute("href") === "#iteration-6");
+  mark.ownerSVGElement.scrollIntoView({behavior: "instant"});
+  const box = mark.querySelector(".target").getBoundingClientRect();
+  const top = page.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+  const step = page.getElementById("iteration-6"), diff = step.querySelector(".diff pre");
+  const folded = !diff.checkVisibility();
+  top.dispatchEvent(new MouseEvent("click", {bubbles: true, cancelable: true, view: frame.contentWindow}));
+  setTimeout(() => {
+    const row = {marks: shown.length, hit: top.closest("a") === mark, folded, open: step.open,
+      visible: diff.checkVisibility() && diff.getBoundingClientRect().height > 20,
+      added: diff.querySelectorAll(".added").length, wide: page.documentElement.scrollWidth - frame.clientWidth};
+    page.getElementById("unfold").click();
+    row.all = [...page.querySelectorAll("details.iteration")].every((each) => each.open);
+    page.getElementById("unfold").click();
+    row.none = ![...page.querySelectorAll("details.iteration")].some((each) => each.open);
+    said.push(row);
+    if (said.length === frames.length) document.title = JSON.stringify(said);
+  }, 200);
+}
+addEventListener("load", () => frames.forEach(press));
+"""
+
+
+def test_marks_can_be_pressed_and_diffs_unfold_on_a_phone_and_a_desk(tmp_path: Path) -> None:
+    page = write_run_page(Maker(tmp_path / "run", classes=5, llm="m", usd=None).write())
+    frames = "".join(
+        f'<iframe style="width:{width}px;height:900px" src="{page.as_uri()}"></iframe>' for width in (375, 1100)
+    )
+    pressed = tmp_path / "pressed.html"
+    pressed.write_text(f"<!doctype html><title>x</title>{frames}<script>{PRESSING}</script>")
+    # To a browser, two local files are strangers; this test's own may look into the page.
+    document, console = opened(pressed, tmp_path, "", "--disable-web-security", "--allow-file-access-from-files")
+    assert console == []
+    rows = json.loads(html.unescape(title(document)))
+    assert len(rows) == 2
+    for row in rows:
+        assert row["added"] > 0
+        assert row["marks"] == 9
+        assert row["wide"] <= 0
+        assert all(row[key] for key in ("hit", "folded", "open", "visible", "all", "none")), row

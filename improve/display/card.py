@@ -37,10 +37,15 @@ class Row:
     style: str = ""
 
 
-def print_end_card(history: History, run_folder: Path, *, resume: str = "", stream: TextIO | None = None) -> None:
-    """Print the card, in colour on a terminal. `resume` is the command that continues an unfinished run."""
+def print_end_card(
+    history: History, run_folder: Path, *, resume: str = "", tracked: str = "", stream: TextIO | None = None
+) -> None:
+    """Print the card, in colour on a terminal.
+
+    `resume` is the command that continues an unfinished run, `tracked` what became of its tracking.
+    """
     writer = Writer(stream or sys.stdout)
-    rows = card_rows(history, run_folder, resume)
+    rows = card_rows(history, run_folder, resume, tracked)
     width = max(len(row.label) for row in rows) + 2
     lines = [(f"  {row.label:<{width}}{row.text}".rstrip(), row.style) for row in rows]
     if not writer.stream.isatty():
@@ -56,7 +61,7 @@ def print_end_card(history: History, run_folder: Path, *, resume: str = "", stre
         console.print(Text(writer.fit(line), style), soft_wrap=True)
 
 
-def card_rows(history: History, run_folder: Path, resume: str = "") -> list[Row]:
+def card_rows(history: History, run_folder: Path, resume: str = "", tracked: str = "") -> list[Row]:
     """The card's lines, from the headline to the commands."""
     run = history.run
     rows = [Row("", ""), Row("", f"improve: {_ending(history)}", "bold")]
@@ -67,6 +72,7 @@ def card_rows(history: History, run_folder: Path, resume: str = "") -> list[Row]
     rows += _cost(history)
     rows.append(Row("sandbox", f"{run['tier']}, {one_line(run['tier_description'])}"))
     rows += [Row("note", one_line(note), "yellow") for note in run["notes"]]
+    rows += [Row("W&B", one_line(tracked))] if tracked else []
     return [*rows, Row("", ""), *_commands(history, run_folder, resume), Row("", "")]
 
 

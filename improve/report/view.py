@@ -114,7 +114,7 @@ def run_view(history: History, files: RunFiles) -> RunView:
         others=not_accepted(history),
         charts=tuple(chart for chart in charts if chart is not None),
         iterations=tuple(_iteration(iteration, history, files) for iteration in history.iterations),
-        best_sources=_sources(best, files) if best else (),
+        best_sources=sources_of(best, files) if best else (),
         confusion=confusion(test["confusion"], names) if test else None,
         worst=_worst(test, files) if test else (),
         classes=_classes(history, files),
@@ -181,8 +181,8 @@ def _iteration(iteration: Iteration, history: History, files: RunFiles) -> Itera
     return IterationView(
         facts=iteration,
         mark=MARK_NAMES[iteration.outcome] if iteration.outcome else "open",
-        diffs=_diffs(iteration, parent, files) if compared and parent else (),
-        sources=() if compared else _sources(iteration, files),
+        diffs=diffs_of(iteration, parent, files) if compared and parent else (),
+        sources=() if compared else sources_of(iteration, files),
         curves=curve_charts(metrics) if metrics else (),
         log=_log(f"{folder}/log.txt", files) if folder else None,
         samples=_samples(iteration, files),
@@ -195,9 +195,10 @@ def _log(name: str, files: RunFiles) -> str | None:
     return None if text is None else last_overwritten(text)
 
 
-def _diffs(iteration: Iteration, parent: Iteration, files: RunFiles) -> tuple[Diff, ...]:
-    before = {source.component: source.text for source in _sources(parent, files)}
-    after = {source.component: source.text for source in _sources(iteration, files)}
+def diffs_of(iteration: Iteration, parent: Iteration, files: RunFiles) -> tuple[Diff, ...]:
+    """What a candidate changed in its parent's components."""
+    before = {source.component: source.text for source in sources_of(parent, files)}
+    after = {source.component: source.text for source in sources_of(iteration, files)}
     changed = iteration.candidate["changed"] if iteration.candidate else []
     return tuple(
         diff(name, before[name], after[name])
@@ -206,7 +207,8 @@ def _diffs(iteration: Iteration, parent: Iteration, files: RunFiles) -> tuple[Di
     )
 
 
-def _sources(iteration: Iteration, files: RunFiles) -> tuple[Source, ...]:
+def sources_of(iteration: Iteration, files: RunFiles) -> tuple[Source, ...]:
+    """The components of a candidate, as far as their files can be read."""
     if iteration.candidate is None:
         return ()
     folder = iteration.candidate["folder"]
