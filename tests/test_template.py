@@ -208,12 +208,13 @@ def test_another_seed_trains_another_network(lib: SimpleNamespace, plain: Fit, f
 
 
 LAZY = """
+from layers import classifier, conv_block
+
+
 class Model(ImageClassifier):
     def __init__(self, context):
         super().__init__(context)
-        self.network = nn.Sequential(
-            nn.LazyConv2d(8, 3, stride=2), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4)
-        )
+        self.network = nn.Sequential(conv_block(8, stride=2), conv_block(16), classifier(4, dropout=0.1))
 
     def forward(self, images):
         return self.network(images)
@@ -224,7 +225,8 @@ def test_layers_that_find_their_inputs_train_and_are_restored(
     lib: SimpleNamespace, folder: Path, tmp_path: Path
 ) -> None:
     fit = Fit(lib, folder, tmp_path, components(model=LAZY))
-    assert fit.weights["network.4.weight"].shape == (4, 72)  # 8 channels of 3 × 3 pixels
+    assert fit.weights["network.1.0.weight"].shape == (16, 8, 3, 3)
+    assert fit.weights["network.2.2.weight"].shape == (4, 16)
     images = np.load(folder / "images.npy")
     assert probabilities(lib, fit, images, [len(images)]).shape == (len(images), 4)
 

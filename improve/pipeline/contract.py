@@ -18,7 +18,7 @@ REQUIRED: dict[Component, tuple[str, ...]] = {
     "model": ("Model",),
     "training": ("batch_size", "trainer_kwargs", "configure_optimizers"),
 }
-TEMPLATE_MODULES = ("template", "augment", "context")
+TEMPLATE_MODULES = ("template", "augment", "layers", "context")
 SUGGESTED = ("torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "numpy")
 
 
@@ -54,7 +54,9 @@ def check_component(component: Component, source: str) -> Failure | None:
         if name in COMPONENTS:
             return fail(Reason.CONTRACT, f"may not import {name}: components do not depend on each other.")
         if not _installed(name):
-            return fail(Reason.IMPORT, f"{name!r} is not installed (use {', '.join(SUGGESTED)} or template, augment).")
+            return fail(
+                Reason.IMPORT, f"{name!r} is not installed (use {', '.join(SUGGESTED)} or template, augment, layers)."
+            )
     return None
 
 

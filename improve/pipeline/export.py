@@ -15,7 +15,7 @@ from improve.errors import ImproveError
 
 TEMPLATE = Path(__file__).parent / "template"
 FILES = (
-    "augment.py", "class_folders.py", "components.py", "context.py", "images.py", "predict.py", "template.py",
+    "augment.py", "class_folders.py", "components.py", "context.py", "images.py", "layers.py", "predict.py", "template.py",
     "train.py",
 )  # fmt: skip
 WEIGHTS = "weights.pt"
