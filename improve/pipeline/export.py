@@ -15,8 +15,8 @@ from improve.errors import ImproveError
 
 TEMPLATE = Path(__file__).parent / "template"
 FILES = (
-    "augment.py", "class_folders.py", "components.py", "context.py", "images.py", "layers.py", "predict.py", "template.py",
-    "train.py",
+    "augment.py", "class_folders.py", "components.py", "context.py", "images.py", "layers.py", "predict.py",
+    "template.py", "train.py",
 )  # fmt: skip
 WEIGHTS = "weights.pt"
 MAX_WEIGHTS = 4 * 1024**3  # bytes

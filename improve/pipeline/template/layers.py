@@ -13,7 +13,7 @@ def conv_block(channels: int, stride: int = 1) -> nn.Module:
 
 
 def classifier(classes: int, dropout: float = 0.0) -> nn.Module:
-    """Average over the image, dropout, a linear layer: B × any × H × W, or features B × any, to logits B × `classes`."""
+    """Average over the image, dropout, a linear layer: B × any × H × W or features B × any to B × `classes` logits."""
     return nn.Sequential(_Pool(), nn.Dropout(dropout), nn.LazyLinear(classes))
 
 
