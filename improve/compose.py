@@ -45,7 +45,7 @@ def to_config(values: DictConfig, search: Sequence[str] = ()) -> Config:
         raise ConfigError(explain(error, [])) from None
     assert isinstance(config, Config)
     config.role_llms = _role_llms(config.llm.roles, search)
-    return settle(config)
+    return settle(_drawn(config, search) if config.strategy.name == "random" else config)
 
 
 def register_schema() -> None:
@@ -114,6 +114,12 @@ def _role_llms(roles: RolesConfig, search: Sequence[str]) -> dict[str, LLMConfig
     return {role: _option(option, search) for role, option in wanted.items()}
 
 
+def _drawn(config: Config, search: Sequence[str]) -> Config:
+    """strategy=random in terms of the others: the loop of strategy=iterative, whoever is asked by the other runs."""
+    strategy = dataclasses.replace(config.strategy, name="iterative")
+    return dataclasses.replace(config, strategy=strategy, llm=_option("offline_random", search), role_llms={})
+
+
 def _option(name: str, search: Sequence[str]) -> LLMConfig:
     values = compose("config", [*search, f"llm={name}"]).llm
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(LLMConfig), values))
@@ -169,6 +175,10 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         options = [line.strip() for line in listed if line.startswith("\t")]
         options = options or [file.stem for file in (CONF / group).glob("*.yaml")]
         return f"there is no {group}={name}.\n  fix: {nearest(name, options)}"
+    ambiguous = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if ambiguous:
+        name, _, values = ambiguous[1].partition("=")
+        return f"{ambiguous[1]} is several values.\n  fix: -m to run each of them, or a list: {name}=[{values}]"
     key = re.search(r"Could not override '([\w./-]+)'", text) or re.search(r"Key '([\w.]+)' (?:is )?not in", text)
     if key:
         full = next((o.split("=")[0].lstrip("+~") for o in overrides if o.lstrip("+~").startswith(key[1])), key[1])

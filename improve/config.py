@@ -24,6 +24,8 @@ ACCEPTABLE = ("blank", "contradictions", "giveaway", "leakage", "near_leakage")
 class ConstraintsConfig:
     # The architecture that the model must be built on: a name of timm or as papers write it ("ViT-B/16", "resnet18").
     model: str | None = None
+    # true: it is for the team's roles; strategies that have none (zero_shot, best_of_n) are free (paper, section 4.1).
+    roles_only: bool = False
 
 
 @dataclass
@@ -58,7 +60,7 @@ class DatasetConfig:
 
 @dataclass
 class StrategyConfig:
-    name: str = "???"  # iterative | global | zero_shot | best_of_n
+    name: str = "???"  # iterative | global | zero_shot | best_of_n | random
     iterations: int = 8  # after the first pipeline: revisions, or further pipelines under best_of_n
     unified_initialization: bool = True  # the architect writes the whole first pipeline in one pass (paper, A.1)
     repairs: int = 2  # further tries at code that failed a check, per iteration
@@ -146,6 +148,7 @@ class Config:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     dry_run: bool = False  # write the first prompt, estimate calls, tokens and money, and ask nobody
     seed: int = 0  # of the run: initial weights, batches, the model's sampling where it can be seeded
+    retry_failed: bool = False  # start again what ended without a score or cannot go on; the attempt is kept
     study: str = ""  # the table or figure that this run is for; its runs share a folder below `outputs`
     outputs: str = "outputs"  # folder of all runs
     run_dir: str | None = None  # this run's folder; None: a stable name below `outputs`
@@ -158,7 +161,9 @@ class Config:
 UNREFINED = ("zero_shot", "best_of_n")
 
 # Keys that change where things go, how they look or when a run ends early, but not what its steps compute.
-PRESENTATION = ("display", "tracking", "study", "outputs", "run_dir", "cache_dir", "budget", "dry_run")
+PRESENTATION = (
+    "display", "tracking", "study", "outputs", "run_dir", "cache_dir", "budget", "dry_run", "retry_failed",
+)  # fmt: skip
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -167,11 +172,26 @@ def settings(config: Config) -> dict[str, Any]:
 
 
 def run_name(config: Config) -> str:
-    """A stable name: the same command finds its run again, another setting gets another folder."""
-    digest = hashlib.sha256(json.dumps(settings(config), sort_keys=True).encode()).hexdigest()[:6]
+    """A stable name: the same command finds its run again, another setting gets another folder.
+
+    It depends on what differs from the schema's defaults: a later version that has more keys finds the run, too.
+    """
+    given = _given(settings(config), settings(Config()))
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:6]
     protocol = () if config.protocol == "honest" else (config.protocol,)
     parts = (config.dataset.name, config.strategy.name, config.llm.name, f"seed{config.seed}", *protocol, digest)
     return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in part) for part in parts)
+
+
+def _given(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The values that are not the defaults, without the groups in which all are."""
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        default = defaults.get(key)
+        kept = _given(value, default) if isinstance(value, dict) and isinstance(default, dict) else value
+        if value != default:
+            given[key] = kept
+    return given
 
 
 def selection_split(config: Config) -> Split:
@@ -184,11 +204,22 @@ def settle(config: Config) -> Config:
 
     So the same run is found whatever a study sets for its other strategies, and its record says what was done.
     """
-    strategy = config.strategy
-    if strategy.name in UNREFINED:
-        iterations = 0 if strategy.name == "zero_shot" else strategy.iterations
-        strategy = dataclasses.replace(strategy, iterations=iterations, repairs=0)
-    return dataclasses.replace(config, strategy=strategy)
+    if config.strategy.name not in UNREFINED:
+        return config
+    iterations = 0 if config.strategy.name == "zero_shot" else config.strategy.iterations
+    # No architect who could plan in one pass or in many, and no analyst who could be shown a history.
+    unused = StrategyConfig()
+    strategy = dataclasses.replace(
+        config.strategy,
+        iterations=iterations,
+        repairs=0,
+        unified_initialization=unused.unified_initialization,
+        history=unused.history,
+    )
+    dataset = config.dataset
+    if dataset.constraints.roles_only:
+        dataset = dataclasses.replace(dataset, constraints=ConstraintsConfig())
+    return dataclasses.replace(config, strategy=strategy, dataset=dataset)
 
 
 def check(config: Config) -> None:

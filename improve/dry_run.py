@@ -17,9 +17,10 @@ from improve.config import Config
 from improve.config_llm import LLMConfig
 from improve.display.text import count, money, short_count, time_taken
 from improve.estimate import Estimate, Line, asked_models, estimate
+from improve.folders import folder_of
 from improve.llm.worst_case import known_price
 from improve.previewing import Preview, shown
-from improve.session import check_constraints, folder_of
+from improve.session import check_constraints
 from improve.strategies import strategy
 
 BASIS = (
@@ -38,11 +39,11 @@ class DryRun:
     prompt: Path
 
 
-def dry_run(config: Config) -> DryRun:
+def dry_run(config: Config, preview: Preview | None = None) -> DryRun:
     """Write the first prompt beside where the run would go, and estimate the run. Raises `ImproveError`."""
     strategy(config.strategy.name)
     check_constraints(config)
-    preview = Preview.of(config)
+    preview = preview or Preview.of(config)
     folder = folder_of(config)
     prompt = folder.parent / "dry_run" / folder.name / "architect.md"
     estimated = estimate(config, preview)

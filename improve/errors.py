@@ -54,6 +54,14 @@ class ResumeError(ImproveError):
     exit_code = 6
 
 
+class InUse(ResumeError):
+    """Another process works on the run."""
+
+
+class RunChanged(ResumeError):
+    """What decides the run's steps is not what it was when the run began: its settings, its images, our own code."""
+
+
 class RunFailed(ImproveError):
     """The run ended without any pipeline that could be scored."""
 
@@ -66,11 +74,19 @@ class BudgetError(ImproveError):
     exit_code = 8
 
 
+class RunsFailed(ImproveError):
+    """Runs of a study failed; the others went on. Its exit code is the highest of theirs."""
+
+    def __init__(self, what: str, fix: str, exit_code: int) -> None:
+        super().__init__(what, fix)
+        self.exit_code = exit_code
+
+
 class Interrupted(BaseException):
     """Somebody asked the run to stop (SIGINT: exit code 130, SIGTERM: 143). Not an error: nothing is wrong."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(f"signal {signal_number}")
+        super().__init__(signal_number)  # so that it can be pickled: runs of a study may be in other processes
         self.exit_code = 128 + signal_number
 
 

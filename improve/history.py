@@ -22,6 +22,7 @@ from improve.records import (
     AuditRecord,
     CandidateRecord,
     CheckRecord,
+    CodeRecord,
     DataAuditRecord,
     FailureRecord,
     FinishedRecord,
@@ -132,6 +133,7 @@ class History:
     ended_at: str
     seconds: float
     data_audit: DataAuditRecord | None = None
+    codes: tuple[CodeRecord, ...] = ()  # other versions of improve that went on with the run
 
     @classmethod
     def read(cls, run_folder: Path) -> History:
@@ -165,6 +167,7 @@ class History:
             ended_at=records[-1].at,
             seconds=float(finished[-1]["total_seconds"]) if finished else seconds,
             data_audit=cast(DataAuditRecord, audits[-1]) if audits else None,
+            codes=tuple(cast(CodeRecord, record.data) for record in records if record.kind == "code"),
         )
 
     @property

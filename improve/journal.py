@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-from improve.errors import ResumeError
+from improve.errors import InUse, ResumeError, RunChanged
 
 JOURNAL = "journal.jsonl"
 LOCK = "lock"
 CHECKSUM_LENGTH = 16
+NOTES = ("code",)  # kinds that are no steps
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Journal:
         self.torn_bytes = self._file.tell() - intact
         self._file.truncate(intact)
         self._past = {record.key: record for record in records}
-        self._pending = list(records)
+        self._pending = [record for record in records if record.kind not in NOTES]
 
     @property
     def resumed(self) -> bool:
@@ -121,25 +123,35 @@ class Journal:
     def once(self, key: str, kind: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Do a step and record what it gave, or return what is on record for it.
 
-        Raises `ResumeError` if the journal on disk goes on with another step: the program has changed.
+        Raises `RunChanged` if the journal on disk goes on with another step: the program has changed.
         """
         if self._pending:
             record = self._pending[0]
             if (record.key, record.kind) != (key, kind):
-                raise ResumeError(
+                raise RunChanged(
                     f"{self.path} goes on with the step {record.key!r}, but this version of improve would do {key!r}.",
-                    "resume with the version that started the run, or start again in another folder (run_dir=…)",
+                    "resume with the version that began the run; or retry_failed=true sets it aside and starts again",
                 )
             self._pending.pop(0)
         else:
             started = time.monotonic()
             data = do()
-            at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-            record = Record(key, kind, data, at, round(time.monotonic() - started, 3))
+            record = Record(key, kind, data, _now(), round(time.monotonic() - started, 3))
             self._append(record)
         for listener in self.listeners:
             listener(record)
         return record.data
+
+    def note(self, kind: str, data: dict[str, Any]) -> None:
+        """Record at once what is no step of the program (one of `NOTES`): resuming passes over it."""
+        number = sum(record.kind == kind for record in self._past.values())
+        record = Record(f"{kind}-{number}", kind, data, _now(), 0.0)
+        self._append(record)
+        self._past[record.key] = record
+
+    def notes(self, kind: str) -> list[dict[str, Any]]:
+        """What was noted of this kind, oldest first."""
+        return [record.data for record in self._past.values() if record.kind == kind]
 
     def _append(self, record: Record) -> None:
         line = record.line().encode()
@@ -158,20 +170,26 @@ class Journal:
         self._lock.close()
 
 
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
 def _lock(folder: Path) -> IO[str]:
-    """Hold the run's folder; raises `ResumeError` naming the process that has it."""
+    """Hold the run's folder; raises `InUse` naming the process that has it."""
     path = folder / LOCK
     handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115  # held open for the run
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another process may have removed the unused folder between the two lines above: then this lock holds nothing.
+        held = path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat())
     except BlockingIOError:
+        held = False
+    if not held:
         handle.seek(0)
         holder = handle.read().strip() or "another process"
         handle.close()
-        raise ResumeError(
-            f"{folder} is in use by {holder}.", "wait until it has ended, or choose another folder (run_dir=…)"
-        ) from None
+        raise InUse(f"{folder} is in use by {holder}.", "wait until it has ended, or choose another folder (run_dir=…)")
     handle.truncate(0)
-    handle.write(f"process {os.getpid()}")
+    handle.write(f"process {os.getpid()} on {platform.node()}")
     handle.flush()
     return handle

@@ -7,14 +7,14 @@ import functools
 import hashlib
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from improve import __version__
 from improve.config import UNREFINED, Config, settings
 from improve.datasets import Dataset
-from improve.errors import ResumeError
+from improve.errors import RunChanged
 from improve.execution import machine
 from improve.history import PAPER_PROTOCOL
 from improve.journal import Journal
@@ -25,6 +25,7 @@ from improve.sandbox import Sandbox
 PACKAGE = Path(__file__).resolve().parent
 # What must be as it was for a run to go on; the rest of the `run` record only describes.
 DECISIVE = ("config", "prompts", "cassette", "dataset", "code", "tier")
+CODE_CHANGED = "the code of improve itself has changed"
 
 
 def run_record(
@@ -66,26 +67,39 @@ def run_record(
     }
 
 
-def check_resume(journal: Journal, record: dict[str, Any], folder: Path) -> None:
-    """Refuse to go on with a run whose settings, data or code have changed. Raises `ResumeError` listing what has."""
+def check_resume(journal: Journal, record: dict[str, Any], folder: Path, other_code: bool = False) -> None:
+    """Refuse to go on with a run whose settings, data or code have changed. Raises `RunChanged` listing what has.
+
+    With `other_code`, our own code may have: that is noted, and the journal sees to it that the steps are the same.
+    """
     past = journal.peek("run")
     if past is None:
         return
-    changes = [line for key in DECISIVE for line in _differences(past.data.get(key), record[key], key)]
-    if changes:
-        listed = "\n    ".join(changes)
-        raise ResumeError(
-            f"{folder} holds a run with other settings:\n    {listed}",
-            "give the settings it was started with, or start another run in a folder of its own (run_dir=…)",
+    before = functools.reduce(lambda known, note: {**known, **note}, journal.notes("code"), past.data)
+    changes = [line for key in DECISIVE for line in differences(before.get(key), record[key], key)]
+    if changes == [CODE_CHANGED] and other_code:
+        journal.note("code", {key: record[key] for key in ("code", "commit", "versions")})
+    elif changes:
+        raise RunChanged(
+            f"{folder} holds a run with other settings:{listed(changes)}",
+            "give the settings it was started with, or start another run in a folder of its own (run_dir=…); "
+            "with retry_failed=true a run that is not finished goes on by other code if the steps are the same, and is "
+            "else set aside and started again",
         )
 
 
-def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
+def listed(changes: Iterable[str]) -> str:
+    """Differences as lines below a sentence."""
+    return "".join(f"\n    {change}" for change in changes)
+
+
+def differences(old: Any, new: Any, key: str) -> Iterator[str]:
+    """A line for each value that is another, "KEY: OLD → NEW"; `key` is what both are called."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):
-            yield from _differences(old.get(name), new.get(name), f"{key}.{name}")
+            yield from differences(old.get(name), new.get(name), f"{key}.{name}")
     elif old != new and key == "code":
-        yield "the code of improve itself has changed"
+        yield CODE_CHANGED
     elif old != new:
         yield f"{key.removeprefix('config.')}: {_short(old)} → {_short(new)}"
 

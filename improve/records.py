@@ -10,6 +10,8 @@ A run writes, in this order:
     test (of the first pipeline and of the best)                                       after the loop
     finished                                 once
 
+Between any two of them may stand `code`: from there on, the run was carried out by another version of improve.
+
 Iteration 0 is the first pipeline; it has no proposal. Under strategy=global there are three engineers in an iteration,
 under zero_shot and best_of_n nobody but the one prompt of each pipeline: no proposals, and empty summaries. Keys named
 `seconds` or ending in `_seconds` are durations; they and `epochs_that_fit` (a measured speed) are the only values in
@@ -197,6 +199,14 @@ class FinishedRecord(TypedDict):
     roles: dict[str, dict[str, Any]]  # role → calls, tokens, usd, unpriced, seconds
     iterations: dict[str, dict[str, Any]]  # iteration → the same
     total_seconds: float
+
+
+class CodeRecord(TypedDict):
+    """kind `code`: the rest of the run is by other code than what the `run` record names."""
+
+    code: str  # SHA-256 of improve's sources
+    commit: str
+    versions: dict[str, str]
 
 
 def without_durations(value: Any) -> Any:

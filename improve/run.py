@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,48 +18,47 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from improve import config as schema
 from improve.compose import explain, quoted, register_schema, to_config
+from improve.config import check
 from improve.errors import ConfigError, ImproveError, Interrupted
-
-if TYPE_CHECKING:
-    from improve.dry_run import DryRun
 
 CONF = str(Path(__file__).resolve().parent / "conf")
 
 
-# What the runs that this process carried out gave: Hydra keeps no job's return value.
-exit_codes: list[int] = []
-estimated: list[DryRun] = []
-
-
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
-def job(values: DictConfig) -> None:
-    """One run, or one of a sweep: a user's mistake in one does not stop the others; a bug does."""
-
-    def work() -> None:
-        config = to_config(values)
-        schema.check(config)
-        if config.dry_run:
-            _estimate(config)
-            return
-        from improve.session import run
-
-        run(config)
-
-    exit_codes.append(guarded(work))
-
-
-def _estimate(config: schema.Config) -> None:
-    """Print what a run would ask of its models: a table, or a line for each run of a sweep."""
-    from improve.dry_run import dry_run, print_dry_run, print_line
-
-    made = dry_run(config)
-    estimated.append(made)
+def job(values: DictConfig) -> Any:
+    """One run, or one of a study, whose outcome goes back to the sweeper, be it in another process."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        print_line(made)
-    else:
-        print_dry_run(made)
+        return _of_study(values)
+    # Hydra would say in its own words that a job has failed, so the exit code goes past it.
+    code = guarded(lambda: _alone(values))
+    if code:
+        sys.exit(code)
+    return None
+
+
+def _alone(values: DictConfig) -> None:
+    config = to_config(values)
+    check(config)
+    if config.dry_run:
+        from improve.dry_run import dry_run, print_dry_run
+
+        print_dry_run(dry_run(config))
+        return
+    from improve.session import run
+
+    run(config)
+
+
+def _of_study(values: DictConfig) -> Any:
+    config = to_config(values)
+    if config.dry_run:
+        from improve.study.estimated import line_of_study
+
+        return line_of_study(config)
+    from improve.study.outcome import carry_out
+
+    return carry_out(config)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -68,17 +67,14 @@ def main(arguments: list[str] | None = None) -> int:
     # Hydra would print what it catches in its own words and exit with 1; we say it in ours, with our codes.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_schema()
-    exit_codes.clear()
-    estimated.clear()
+    # It looks through Hydra's plugins, which other commands that import this file do not need.
+    from improve.study.sweeper import install
+
+    install()
     try:
-        code = guarded(job) or max(exit_codes, default=0)
+        return guarded(job)
     except Interrupted as interruption:
         return interruption.exit_code
-    if len(estimated) > 1:
-        from improve.dry_run import print_sum
-
-        print_sum(estimated)
-    return code
 
 
 def guarded(work: Callable[[], None]) -> int:

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from improve.agents.team import Team
 from improve.agents.views import dump
 from improve.budget import Budget, BudgetUsed, Training, check_prices
 from improve.cache import cache_folder
-from improve.config import Config, run_name, selection_split
+from improve.config import Config, selection_split
 from improve.costs import by_iteration, by_role
 from improve.datasets import Dataset, check_source, prepare, require_sound
 from improve.datasets.audit_record import audit_record
 from improve.display import Display, make_display, print_end_card
-from improve.errors import BudgetError, ConfigError, Interrupted, LLMError, RunFailed
+from improve.errors import BudgetError, ConfigError, Interrupted, LLMError, RunChanged, RunFailed
 from improve.execution import machine
 from improve.execution.local import LocalExecutor, hard_limit
+from improve.folders import earlier_attempts, folder_of, make_folder, past_of, set_aside
 from improve.history import History
-from improve.journal import JOURNAL, LOCK, Journal, read
+from improve.journal import JOURNAL, LOCK, Journal
 from improve.llm.replay import Replay
 from improve.llm.source import LiveModels, Source
 from improve.pipeline.architecture import informed
@@ -39,16 +37,18 @@ from improve.prompts import PromptSet
 from improve.provenance import check_resume, run_record
 from improve.report import write_run_page
 from improve.sandbox import choose
+from improve.signals import stopped_by_signals
 from improve.strategies import strategy
 from improve.strategies.final import score_test
 from improve.strategies.workshop import Workshop
 from improve.tracking import Tracker, check_installed
 
 
-def run(config: Config, resume: str = "") -> Path:
+def run(config: Config, resume: str | None = "") -> Path:
     """Carry out or resume a run; gives its folder. Raises `ImproveError` for what people can mend.
 
-    `resume` tells a person how to go on with the run when it is stopped (default: the command that started it).
+    `resume` tells a person how to go on with the run when it is stopped (default: the command that started it); None:
+    the caller does.
     """
     began = time.monotonic()
     # Refuse what is wrong before anything is spent: these checks take milliseconds.
@@ -59,36 +59,77 @@ def run(config: Config, resume: str = "") -> Path:
     source = source_of(config)
     check_prices(config.budget, source.unpriced())
     folder = folder_of(config)
-    finished = _is_finished(folder)
+    past = past_of(folder)
+    anew = config.retry_failed and past is not None and past.finished and not past.scored
+    finished = past is not None and past.finished and not anew
     if not finished:
         source.check(config.strategy.iterations)
         check_source(config.dataset, cache_folder(config.cache_dir))
-    _make(folder)
+    if anew:
+        _set_aside(folder)
+    session = partial(_session, config, refine, prompts, source, folder, resume, finished, began)
+    try:
+        tracked = session()
+    except RunChanged:
+        if finished or not config.retry_failed:
+            raise
+        _set_aside(folder)
+        tracked = session()
+    if finished:
+        print(f"{folder} holds this run already, finished: seed={config.seed + 1} makes another.")
+        if History.read(folder).ended_by_budget:
+            print("It ended by its budget and its test images are scored, once: a larger budget does not continue it.")
+    print_end_card(History.read(folder), folder, tracked=tracked)
+    return folder
+
+
+def _session(
+    config: Config,
+    refine: Any,
+    prompts: PromptSet,
+    source: Source,
+    folder: Path,
+    resume: str | None,
+    finished: bool,
+    began: float,
+) -> str:
+    """One session of a run, with the run's folder held; whatever ends it, its journal is closed.
+
+    Returns what there is to say about its tracking, "" if nothing.
+    """
+    make_folder(folder)
     journal = Journal(folder)
     tracker = Tracker(config.tracking, folder)
     journal.listeners.append(tracker.record)
     try:
         display = make_display("none" if finished else config.display.mode)
-        with _stopped_by_signals(), _closing(display):
+        with stopped_by_signals(), _closing(display):
             _carry_out(config, refine, prompts, source, folder, journal, display, finished, began)
             tracker.finish()
     except Interrupted:
         _page(folder)
-        print(f"\nstopped; what is done is kept. Resume with:\n  {resume or resume_command(folder)}", file=sys.stderr)
+        if resume is not None:
+            again = resume or resume_command(folder)
+            print(f"\nstopped; what is done is kept. Resume with:\n  {again}", file=sys.stderr)
         raise
     except (BudgetError, LLMError):
         _page(folder)
         raise
     finally:
         tracker.release()
-        journal.close()
         _remove_if_unused(folder)
-    if finished:
-        print(f"{folder} holds this run already, finished: seed={config.seed + 1} makes another.")
-        if History.read(folder).ended_by_budget:
-            print("It ended by its budget and its test images are scored, once: a larger budget does not continue it.")
-    print_end_card(History.read(folder), folder, tracked=tracker.said)
-    return folder
+        journal.close()
+    return tracker.said
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep what a run's folder holds as an earlier attempt. Raises `InUse` if another process works on it."""
+    journal = Journal(folder)
+    try:
+        kept = set_aside(folder)
+    finally:
+        journal.close()
+    print(f"started again; the earlier attempt is kept in {kept}")
 
 
 def _carry_out(
@@ -114,7 +155,8 @@ def _carry_out(
     journal.listeners.append(display.record)
     try:
         record = run_record(config, prompts, source, dataset, sandbox, folder.name)
-        check_resume(journal, record, folder)
+        record["notes"] += earlier_attempts(folder)
+        check_resume(journal, record, folder, other_code=config.retry_failed and not finished)
         journal.once("run", "run", lambda: record)
         journal.once("audit-data", "audit_data", lambda: audit_record(dataset, config.dataset, folder))
         budget = Budget(config.budget, journal, _training(config, dataset), began)
@@ -134,7 +176,8 @@ def _carry_out(
         why = f"; {workshop.stopped}" if workshop.stopped else "."
         raise RunFailed(
             f"none of {len(workshop.steps)} pipelines could be scored{why}",
-            f"see what failed in {folder / 'run.html'}; a stronger model or a longer executor.fit_seconds may help",
+            f"see what failed in {folder / 'run.html'}; a stronger model or a longer executor.fit_seconds may help; "
+            "retry_failed=true keeps this attempt and starts another",
         )
 
 
@@ -144,30 +187,8 @@ def check_constraints(config: Config) -> None:
     if config.dataset.constraints.model and any(llm.model.startswith("offline/") for llm in asked):
         raise ConfigError(
             "dataset.constraints.model is for language models: the rule-based expert knows its own networks alone.",
-            "choose one, for instance llm=gpt-4o, or leave the constraint out",
+            "choose one, for instance llm=gpt-4o, or leave the constraint out: dataset.constraints.model=null",
         )
-
-
-def folder_of(config: Config) -> Path:
-    """Where a run goes."""
-    folder = Path(config.run_dir) if config.run_dir else Path(config.outputs) / config.study / run_name(config)
-    return folder.expanduser().absolute()
-
-
-def _is_finished(folder: Path) -> bool:
-    path = folder / JOURNAL
-    return path.is_file() and any(record.kind == "finished" for record in read(path)[0])
-
-
-def _make(folder: Path) -> None:
-    """Make the run's folder if it is missing. Raises `ConfigError` if it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be made: {error.strerror}.", "choose outputs=DIR or run_dir=DIR") from None
-    if not writable:
-        raise ConfigError(f"{folder} cannot be written.", "choose outputs=DIR or run_dir=DIR")
 
 
 def resume_command(folder: Path) -> str:
@@ -276,26 +297,3 @@ def _closing(display: Display) -> Iterator[None]:
         yield
     finally:
         display.close()
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM unwind the run: its sandboxes end and its journal closes. A second one ends it at once.
-
-    Python lets only the main thread receive signals: a run in another thread leaves them to the program around it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> NoReturn:
-        for again in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(again, signal.SIG_DFL)
-        raise Interrupted(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

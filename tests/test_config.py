@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_every_option_composes(option: str) -> None:
     group, name = option.split("=")
     values = composed(option)
     schema.settings(values)
-    if group in ("dataset", "llm", "prompts", "strategy"):
+    if group in ("dataset", "llm", "prompts", "strategy") and option != "strategy=random":  # a name for two settings
         assert getattr(values, group).name == name
 
 
@@ -138,3 +139,29 @@ def test_the_run_name_is_stable_and_tells_settings_apart() -> None:
     assert schema.run_name(first) == schema.run_name(same) == schema.run_name(moved)
     assert schema.run_name(first) != schema.run_name(other)
     assert schema.run_name(first).startswith("digits-iterative-offline-seed0-")
+
+
+def test_a_run_keeps_its_name_when_the_schema_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Later(schema.Config):
+        new_key: int = 3
+
+    config = composed("dataset=digits", "seed=1")
+    name = schema.run_name(config)
+    monkeypatch.setattr(schema, "Config", Later)
+    assert schema.run_name(Later(**vars(config))) == name
+    assert schema.run_name(Later(**vars(config), new_key=4)) != name
+
+
+def test_what_a_strategy_without_roles_does_not_use_is_no_other_run() -> None:
+    plain = composed("dataset=digits", "strategy=zero_shot")
+    for key in ("iterations=3", "unified_initialization=false", "repairs=1", "history=3"):
+        assert composed("dataset=digits", "strategy=zero_shot", f"strategy.{key}") == plain
+    free = ("dataset.constraints.model=resnet18", "dataset.constraints.roles_only=true")
+    assert composed("dataset=digits", "strategy=zero_shot", *free) == plain
+    assert composed("dataset=digits", "strategy=iterative", *free).dataset.constraints.model == "resnet18"
+
+
+def test_strategy_random_is_the_iterative_random_expert_whatever_the_model() -> None:
+    drawn = composed("dataset=digits", "strategy=iterative", "llm=offline_random")
+    assert composed("dataset=digits", "strategy=random", "llm=gpt-4o", "llm.roles.analyst=o1") == drawn

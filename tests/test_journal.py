@@ -52,6 +52,21 @@ def test_a_recorded_step_is_not_done_again(tmp_path: Path) -> None:
     assert seen == ["step-0", "step-1", "step-2", "step-3"]
 
 
+def test_a_note_is_no_step(tmp_path: Path) -> None:
+    fill(tmp_path)
+    for number in range(2):
+        journal = Journal(tmp_path)
+        journal.note("code", {"code": str(number)})
+        journal.close()
+    journal = Journal(tmp_path)
+    for number in range(3):
+        assert journal.once(f"step-{number}", "llm", lambda: pytest.fail("done again")) == {"number": number}
+    assert journal.upcoming is None
+    assert journal.notes("code") == [{"code": "0"}, {"code": "1"}]
+    journal.close()
+    assert [record.key for record in read(tmp_path / JOURNAL)[0]][-2:] == ["code-0", "code-1"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(cut=st.integers(min_value=1, max_value=60))
 def test_a_torn_last_line_is_cut(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:

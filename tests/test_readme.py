@@ -42,22 +42,33 @@ def test_every_command_composes(command: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_the_smoke_command_does_what_it_says(tmp_path: Path, cache: Path) -> None:
-    command = next(c for c in RUNS if "experiment=smoke" in c)
-    done = subprocess.run(
-        [*shlex.split(command), f"outputs={tmp_path}"],
-        cwd=ROOT,
-        env={**os.environ, "IMPROVE_CACHE": str(cache)},
-        capture_output=True,
-        text=True,
-        timeout=500,
+def test_the_smoke_command_does_what_it_says_also_after_kill_9(tmp_path: Path, cache: Path) -> None:
+    smoke = shlex.split(next(c for c in RUNS if "experiment=smoke" in c))
+    command = [*smoke, "strategy.iterations=1", "executor.fit_seconds=2", f"outputs={tmp_path}"]
+    environment = {**os.environ, "IMPROVE_CACHE": str(cache)}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
+    assert process.stdout is not None
+    assert any(line.startswith("run 2 of 4") for line in process.stdout)
+    process.kill()
+    process.communicate(timeout=30)
+    (first,) = (path.parent for path in tmp_path.glob("smoke/*/journal.jsonl") if '"finished"' in path.read_text())
+    before = (first / "journal.jsonl").stat().st_mtime_ns
+
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rule-based expert, no language model" in done.stdout
-    run = next(tmp_path.iterdir())
-    for name in ("best/predict.py", "run.html", "candidates/000/model.py", "journal.jsonl"):
-        assert (run / name).exists(), name
-    assert list((run / "calls").glob("*.md"))
+    assert "3 done, 1 skipped" in done.stdout
+    assert (first / "journal.jsonl").stat().st_mtime_ns == before
+    runs = sorted((tmp_path / "smoke").iterdir())
+    assert ["-".join(run.name.split("-")[:4]) for run in runs] == [
+        f"digits-{strategy}-offline-seed{seed}" for strategy in ("iterative", "zero_shot") for seed in (0, 1)
+    ]
+    for run in runs:
+        for name in ("best/predict.py", "run.html", "candidates/000/model.py", "journal.jsonl"):
+            assert (run / name).exists(), name
+        assert list((run / "calls").glob("*.md"))
 
 
 def test_the_folders_that_it_names_exist() -> None:

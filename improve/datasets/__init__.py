@@ -21,7 +21,7 @@ from improve.domain import Split
 from improve.errors import DataError
 from improve.pipeline.template import images
 
-__all__ = ["Dataset", "Finding", "check_source", "prepare", "require_sound"]
+__all__ = ["Dataset", "Finding", "at_hand", "check_source", "prepare", "require_sound"]
 
 # They say how a dataset is called, described, judged and used, not what it holds.
 LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds", "accept", "card", "constraints")
@@ -31,6 +31,14 @@ DOWNLOADS = "downloads"  # the folder in the cache for what sources download
 def check_source(config: DatasetConfig, cache: Path | None = None) -> None:
     """Refuse at once what is visibly no dataset: an unknown source, a missing folder, one class, an empty class."""
     sources.find(config.source).key(config, Downloads((cache or cache_folder()) / DOWNLOADS))
+
+
+def at_hand(config: DatasetConfig, cache: Path) -> bool:
+    """Whether nothing would have to be downloaded: the images are made here, are given, or were downloaded."""
+    if config.path is not None:
+        return config.source != "hub" or Path(config.path).expanduser().exists()
+    root = {"cifar10c": "cifar10"}.get(config.source, config.source)
+    return config.source in ("digits", "dsprites") or Downloads(cache / DOWNLOADS).root(config, root).exists()
 
 
 def prepare(

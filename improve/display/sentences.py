@@ -83,6 +83,10 @@ def warnings(history: History) -> list[str]:
         )
     if history.paper_protocol:
         said.append(f"{PAPER_PROTOCOL}: the test images also choose the pipelines, so the test score is optimistic.")
+    if history.codes:
+        commits = [history.run["commit"], *(code["commit"] for code in history.codes)]
+        known = f" (commits {', '.join(commits)})" if all(commits) else ""
+        said.append(f"The code of improve changed in the middle of this run{known}.")
     return [one_line(text) for text in said]
 
 

@@ -1,0 +1,1 @@
+"""Studies: many runs by one command, started through Hydra's launchers. Nothing here loads what carries out a run."""

@@ -1,0 +1,86 @@
+"""The runs of a study, before any of them starts: one for each combination of values that means a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from improve.compose import to_config
+from improve.config import Config, check
+from improve.errors import ConfigError
+from improve.folders import folder_of
+
+Compose = Callable[[Sequence[str]], DictConfig]  # overrides → the whole configuration with them, Hydra's own included
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run. `overrides` are Hydra's for it, besides those that are the same for all."""
+
+    overrides: tuple[str, ...]
+    config: Config
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`refused` are combinations that mean no run, with the reason; `same` counts those that mean another's run."""
+
+    jobs: tuple[Job, ...]
+    refused: tuple[tuple[str, ConfigError], ...]
+    same: int
+
+    @classmethod
+    def of(cls, combinations: Iterable[Sequence[str]], compose: Compose) -> Plan:
+        """The plan of all combinations of overrides.
+
+        Raises `ConfigError` if several runs would share the folder `run_dir`, and whatever `compose` raises: what does
+        not compose is a typing error, of which nothing is run.
+        """
+        jobs: dict[Path, Job] = {}
+        refused: list[tuple[str, ConfigError]] = []
+        same = 0
+        for overrides in combinations:
+            try:
+                config = _config(compose(overrides))
+            except ConfigError as error:
+                refused.append((" ".join(overrides), error))
+                continue
+            job = Job(tuple(overrides), config, folder_of(config))
+            first = jobs.setdefault(job.folder, job)
+            same += first is not job
+            if config.run_dir is not None and first.config != config:
+                raise ConfigError(f"run_dir={config.run_dir} is the folder of one run.", "leave it out of a study")
+        return cls(tuple(jobs.values()), tuple(refused), same)
+
+
+def _config(values: DictConfig) -> Config:
+    own = OmegaConf.masked_copy(values, [str(key) for key in values if key != "hydra"])
+    config = to_config(own)
+    check(config)
+    return config
+
+
+def refuse(overrides: Sequence[Override], compose: Compose) -> None:
+    """Refuse what Hydra would carry out without a word as something else. Raises `ConfigError`."""
+    for override in overrides:
+        if not (override.is_sweep_override() and override.is_discrete_sweep()):
+            continue
+        values = list(override.sweep_string_iterator())
+        if not values:
+            raise ConfigError(f"{override.input_line} gives no value, so nothing would run.", "give at least one value")
+        if override.get_key_element() == "experiment":
+            axes = [value for value in values if compose([f"experiment={value}"]).hydra.sweeper.params]
+            if axes:
+                raise ConfigError(
+                    f"experiment={','.join(values)}: {' and '.join(axes)} would lose the axes that the file gives.",
+                    f"start one at a time: experiment={axes[0]}",
+                )
