@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from improve.recorded import Cost
 from improve.theory.estimates import NEEDED, Array, Estimate, ends, too_few, weights
-from improve.theory.runs import GLOBAL, LOCAL, Cost, RecordedRun
+from improve.theory.runs import GLOBAL, LOCAL, RecordedRun
 
 GRID = 400  # places along an axis of cost
 

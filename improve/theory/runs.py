@@ -6,26 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from improve.costs import costs
 from improve.display.text import count
 from improve.domain import Verdict
 from improve.errors import DataError, ResumeError
 from improve.history import History, Iteration
-from improve.journal import JOURNAL
+from improve.recorded import Cost, cost_of, run_folders
 
 LOCAL, GLOBAL = "iterative", "global"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What something took: LLM tokens (input and output), USD of the calls (None: price unknown), training seconds.
-
-    Training seconds are those of fitting, also where it failed; journals do not hold those of predicting apart.
-    """
-
-    tokens: int
-    usd: float | None
-    training_seconds: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +60,7 @@ def load(paths: Iterable[Path]) -> tuple[list[RecordedRun], list[str]]:
     """
     runs: list[RecordedRun] = []
     notes: list[str] = []
-    for folder in _folders(paths):
+    for folder in run_folders(paths):
         try:
             run = recorded(folder, History.read(folder))
         except ResumeError as error:
@@ -110,36 +97,17 @@ def recorded(folder: Path, history: History) -> RecordedRun | str:
         finished=history.is_finished,
         paper_protocol=history.paper_protocol,
         rule_based=history.rule_based,
-        start=_cost(judged[: first + 1]),
+        start=cost_of(judged[: first + 1]),
         first_accuracy=judged[first].accuracy or 0.0,
         steps=tuple(
-            Step(number, _gain(iteration), _cost([iteration]))
+            Step(number, _gain(iteration), cost_of([iteration]))
             for number, iteration in enumerate(judged[first + 1 :], start=1)
         ),
     )
 
 
-def _folders(paths: Iterable[Path]) -> list[Path]:
-    found: dict[Path, Path] = {}
-    for path in paths:
-        if not path.is_dir():
-            raise DataError(f"{path} is not a folder.", "give the folder of a run, or one that holds folders of runs")
-        own = [path] if (path / JOURNAL).is_file() else sorted(file.parent for file in path.rglob(JOURNAL))
-        if not own:
-            raise DataError(f"{path} holds no run (no {JOURNAL} in it or below).", "give the folder of a run")
-        for folder in own:
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values())
-
-
 def _gain(iteration: Iteration) -> float:
     return iteration.gain or 0.0 if iteration.outcome is Verdict.ACCEPTED else 0.0
-
-
-def _cost(iterations: Sequence[Iteration]) -> Cost:
-    seconds = sum(iteration.training["fit_seconds"] for iteration in iterations if iteration.training)
-    calls = [call for iteration in iterations for call in iteration.calls]
-    return Cost(sum(iteration.tokens for iteration in iterations), costs(calls).usd, seconds)
 
 
 def cautions(runs: Sequence[RecordedRun]) -> list[str]:

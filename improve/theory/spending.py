@@ -14,8 +14,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from improve.domain import COMPONENTS
+from improve.recorded import Cost
 from improve.theory.estimates import Array, Estimate, estimate, weights
-from improve.theory.runs import GLOBAL, LOCAL, Cost, RecordedRun
+from improve.theory.runs import GLOBAL, LOCAL, RecordedRun
 
 MODULES = len(COMPONENTS)  # p
 SINGULAR = 1e-8  # of the largest singular value: directions below it are not in the data
