@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent / "improve"
 ORDER = (
     "pipeline.template", "__init__", "errors", "cache", "domain", "config_llm", "config", "compose", "journal",
     "records", "costs", "datasets", "prompts", "llm", "budget", "pipeline", "agents", "sandbox", "scoring", "execution",
-    "acceptance", "strategies", "history", "recorded", "display", "report", "theory", "provenance", "session", "api", "looking",
-    "previewing", "estimate", "dry_run", "run", "probe", "doctor", "predicting", "cli",
+    "acceptance", "strategies", "history", "recorded", "display", "report", "theory", "provenance", "session", "api",
+    "looking", "previewing", "estimate", "dry_run", "run", "probe", "doctor", "predicting", "cli",
 )  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py") if "template" not in path.relative_to(ROOT).parts)
 
