@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ def run(folder: Path, study: str, accuracy: float | None, **more: Any) -> Path:
         "study": study,
     }
     made = Refined(**{**values, **more})
-    name = f"{made.dataset}-{made.strategy}-{made.llm}-seed{made.seed}-{len(list((folder / study).glob('*')))}"
+    number = len(list((folder / study).glob("*")))
+    name = re.sub(r"[^\w.-]+", "_", f"{made.dataset[:40]}-{made.strategy}-{made.llm[:40]}-seed{made.seed}-{number}")
     return made.write(folder / study / name)
 
 

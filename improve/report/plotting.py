@@ -23,7 +23,8 @@ _COLOURS = (LOCAL, GLOBAL, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a"
 _MARKERS = "osD^vPX*"
 _DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 SMALL = 9  # points: ticks and legends
-SIZE = (4.8, 3.5)  # inches of a single panel: a phone shows it about as large as it is printed
+WIDE = 32  # characters of a name, above which two do not stand beside each other
+SIZE = (4.8, 3.8)  # inches of a single panel: a phone shows it about as large as it is printed
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,12 @@ def percents(axis: Axis) -> None:
     axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
 
 
-def legend(axes: Axes) -> None:
-    axes.legend(frameon=False, fontsize=SMALL)
+def legend(figure: Figure) -> None:
+    """The names of the series below the plot, where they hide nothing."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        columns = 1 if max(map(len, labels)) > WIDE or len(labels) == 1 else 2
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

@@ -164,10 +164,6 @@ class Table:
     cells: Mapping[tuple[Row, Column], Cell]
     runs: tuple[StudyRun, ...]
 
-    @property
-    def title(self) -> str:
-        return self.study or "runs without a study"
-
     def line(self, row: Row) -> list[Cell]:
         return [self.cells[row, column] for column in self.columns]
 

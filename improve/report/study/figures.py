@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from improve.display.text import count
 from improve.report import plotting
 from improve.report.plotting import INK
-from improve.report.study.cells import Column, Table
+from improve.report.study.cells import Table
 from improve.report.study.row_figures import Drawing, row_figures
 from improve.report.study.runs import StudyRun
 from improve.report.study.trajectories import failures
@@ -44,44 +44,35 @@ def _of_table(table: Table) -> Iterator[Drawing]:
 
 
 def _selection(table: Table) -> Iterator[Drawing]:
-    scored = [run for run in table.runs if run.accuracy is not None and run.selection is not None]
+    scored = [run for run in table.runs if run.flattery is not None]
     if not scored:
         return
     figure, axis = plotting.panel("How much selection flatters")
     for number, column in enumerate(table.columns):
         look = plotting.style(number)
-        points = _points(table, column)
+        runs = [run for row in table.rows for run in table.cells[row, column].runs if run.flattery is not None]
         for paper, face in ((False, look.colour), (True, "none")):
-            own = [(run.selection, run.accuracy) for run in points if run.paper_protocol is paper]
+            own = [(run.accuracy, run.flattery) for run in runs if run.paper_protocol is paper]
             if own:
                 label = plotting.words(f"{column.label} (n = {len(own)}{', protocol: paper' if paper else ''})")
                 axis.scatter(*zip(*own, strict=True), s=26, facecolors=face, edgecolors=look.colour, marker=look.marker,
                              label=label)  # fmt: skip
-    ends = [value for run in scored for value in (run.selection or 0.0, run.accuracy or 0.0)]
-    axis.axline((min(ends), min(ends)), slope=1, color=INK, linewidth=0.8, linestyle=":")
-    plotting.percents(axis.yaxis)
-    plotting.percents(axis.xaxis)
-    axis.set(xlabel="selection accuracy of the best pipeline", ylabel="its test accuracy")
-    plotting.legend(axis)
+    axis.axhline(0, color=INK, linewidth=0.8, linestyle=":")
+    for one in (axis.xaxis, axis.yaxis):
+        plotting.percents(one)
+    axis.set(xlabel="test accuracy of the best pipeline", ylabel="its selection accuracy − test accuracy")
+    plotting.legend(figure)
     yield "selection", _flattery(scored), figure
 
 
-def _points(table: Table, column: Column) -> list[StudyRun]:
-    runs = [run for row in table.rows for run in table.cells[row, column].runs]
-    return [run for run in runs if run.accuracy is not None and run.selection is not None]
-
-
 def _flattery(scored: Sequence[StudyRun]) -> str:
-    caption = (
-        "Selection accuracy of each run's best pipeline against its test accuracy. Below the dotted line, choosing by "
-    )
-    caption += "the selection images flattered."
-    honest = [(run.selection or 0.0) - (run.accuracy or 0.0) for run in scored if not run.paper_protocol]
+    honest = [run.flattery for run in scored if run.flattery is not None and not run.paper_protocol]
+    caption = "How far the selection accuracy of each run's best pipeline lies above its test accuracy"
     if honest:
-        caption += f" On average by {100 * statistics.fmean(honest):+.2f} pp (n = {len(honest)})."
+        caption += f": on average {100 * statistics.fmean(honest):+.2f} pp (n = {len(honest)})"
     if len(honest) < len(scored):
-        caption += " Hollow: protocol: paper, where both are the same images."
-    return caption
+        caption += ". Hollow: protocol: paper, where both are the same images"
+    return f"{caption}."
 
 
 def _failures(table: Table) -> Iterator[Drawing]:
@@ -94,17 +85,17 @@ def _failures(table: Table) -> Iterator[Drawing]:
         return
     figure, axis = plotting.panel("Iterations without a score")
     names = list(reversed(total))
-    figure.set_size_inches(plotting.SIZE[0], 1.4 + 0.3 * len(names))
+    figure.set_size_inches(plotting.SIZE[0], 1.7 + 0.3 * len(names))
     left = np.zeros(len(names))
     for number, (column, counts) in enumerate(by_column.items()):
         if counts:
             widths = np.array([counts.get(name, 0) for name in names], dtype=float)
             label = plotting.words(f"{column.label} ({sum(counts.values())})")
-            axis.barh(names, widths, left=left, color=plotting.style(number).colour, label=label)
+            axis.barh(names, widths, 0.6, left=left, color=plotting.style(number).colour, label=label)
             left += widths
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel="iterations")
-    plotting.legend(axis)
+    plotting.legend(figure)
     iterations = sum(len(run.steps) for run in table.runs)
     caption = f"Why candidates have no score: {sum(total.values())} of {count(iterations, 'iteration')}."
     yield "failures", caption, figure

@@ -86,7 +86,7 @@ def _iterations(row: Row, series: list[Series], omit_failed: bool) -> Drawing:
     plotting.percents(axis.yaxis)
     failed = "iterations that failed are left out" if omit_failed else "iterations that failed change nothing"
     axis.set(xlabel="iteration with a score" if omit_failed else "iteration", ylabel="best selection accuracy so far")
-    plotting.legend(axis)
+    plotting.legend(figure)
     caption = (
         f"{row.label}: best selection accuracy so far by iteration, mean and standard deviation over the runs "
         f"(0 is the first pipeline; {failed}; dotted: not all n runs come so far). Pale marks: single candidates."
@@ -137,7 +137,7 @@ def _cost(row: Row, series: list[Series], words: str, amount: Callable[[Cost], f
             axis.plot([], [], color=look.colour, marker=look.marker, linestyle="", label=one.label)
     plotting.percents(axis.yaxis)
     axis.set(xlabel=words, ylabel="best selection accuracy so far", xlim=(0, None))
-    plotting.legend(axis)
+    plotting.legend(figure)
     return figure
 
 
@@ -164,7 +164,7 @@ def _gains(row: Row, series: list[Series]) -> Iterator[Drawing]:
     plotting.percents(axis.yaxis)
     axis.margins(y=0.15)
     axis.set(ylabel="gain of selection accuracy a run")
-    plotting.legend(axis)
+    plotting.legend(figure)
     caption = (
         f"{row.label}: what changes of each component gained in a run, mean and standard deviation over the runs; "
         "above each bar how many of the tries were kept."
@@ -178,7 +178,7 @@ def _kinds(row: Row, series: list[Series]) -> Iterator[Drawing]:
         return
     figure, axis = plotting.panel(plotting.words(row.label))
     names = sorted({name for one in series for name in one.cell.kinds}, reverse=True)
-    figure.set_size_inches(plotting.SIZE[0], 1.3 + 0.24 * len(names))
+    figure.set_size_inches(plotting.SIZE[0], 1.6 + 0.26 * len(names))
     for number, one in enumerate(series):
         for place, name in enumerate(names):
             values = one.cell.by_kind(name)
@@ -188,7 +188,8 @@ def _kinds(row: Row, series: list[Series]) -> Iterator[Drawing]:
                               fmt=one.style.marker, color=one.style.colour, markersize=5, capsize=2,
                               label=one.label if place == 0 else None)  # fmt: skip
     axis.set_yticks(range(len(names)), [plotting.words(name.replace("_", " ")) for name in names])
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     plotting.percents(axis.xaxis)
     axis.set(xlabel="test accuracy")
-    plotting.legend(axis)
+    plotting.legend(figure)
     yield f"robustness {row.label}", f"{row.label}: test accuracy by corruption, mean and standard deviation.", figure

@@ -80,6 +80,11 @@ class StudyRun:
     origin: Mapping[str, str]  # version, commit and hardware
 
     @property
+    def flattery(self) -> float | None:
+        """How far the best pipeline's selection accuracy lies above its test accuracy."""
+        return None if self.selection is None or self.accuracy is None else self.selection - self.accuracy
+
+    @property
     def spent(self) -> Cost:
         return self.steps[-1].spent if self.steps else Cost(self.tokens, self.usd, 0.0)
 

@@ -123,11 +123,14 @@ def _comparisons(table: Table) -> Grid | None:
     if not found:
         return None
     tested = sum(one.p is not None for one in found)
-    words = (
-        "Two-sided tests over the runs: paired by seed where both sides have the same seeds, else Welch's. "
-        f"“Holm” is p corrected for the {count(tested, 'test')} of this table; below {LEVEL:g} a difference is more "
-        "than chance explains well.",
+    words: tuple[str, ...] = (
+        "Two-sided tests over the runs: paired by seed where both sides have the same seeds, else Welch's.",
     )
+    if tested:
+        words += (
+            f"“Holm” is p corrected for the {count(tested, 'test')} of this table; below {LEVEL:g} a difference is "
+            "more than chance explains well.",
+        )
     rows = tuple(
         (
             one.where,

@@ -116,9 +116,9 @@ def _differing(run: StudyRun, table: Table) -> list[str]:
     for key, wanted in table.paper.setup.items():
         value = run.settings.get(key, "null")
         if value != wanted and (refines or not key.startswith("strategy.")):
-            found.append(f"{key}={value} (paper: {wanted})")
+            found.append(f"{key}={value} (the paper's: {wanted})")
     for key in ("dataset.subset", "dataset.train", "dataset.test"):
         value = run.settings.get(key, "null")
         if value != "null":
-            found.append(f"{key}={value} (paper: all images)")
+            found.append(f"{key}={value} (the paper's: all images)")
     return found
