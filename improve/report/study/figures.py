@@ -52,12 +52,14 @@ def _selection(table: Table) -> Iterator[Drawing]:
         look = plotting.style(number)
         runs = [run for row in table.rows for run in table.cells[row, column].runs if run.flattery is not None]
         for paper, face in ((False, look.colour), (True, "none")):
-            own = [(run.accuracy, run.flattery) for run in runs if run.paper_protocol is paper]
+            own = [run for run in runs if run.paper_protocol is paper]
             if own:
                 label = plotting.words(f"{column.label} (n = {len(own)}{', protocol: paper' if paper else ''})")
-                axis.scatter(*zip(*own, strict=True), s=26, facecolors=face, edgecolors=look.colour, marker=look.marker,
+                accuracies, flatteries = [run.accuracy or 0.0 for run in own], [run.flattery or 0.0 for run in own]
+                axis.scatter(accuracies, flatteries, s=26, facecolors=face, edgecolors=look.colour, marker=look.marker,
                              label=label)  # fmt: skip
     axis.axhline(0, color=INK, linewidth=0.8, linestyle=":")
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     for one in (axis.xaxis, axis.yaxis):
         plotting.percents(one)
     axis.set(xlabel="test accuracy of the best pipeline", ylabel="its selection accuracy − test accuracy")

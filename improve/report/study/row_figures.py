@@ -68,7 +68,8 @@ def _iterations(row: Row, series: list[Series], omit_failed: bool) -> Drawing:
         whole = curve.n == len(one.runs)
         look = one.style
         tried = candidates(one.runs, omit_failed=omit_failed)
-        axis.scatter(*zip(*tried, strict=True), s=9, color=look.colour, marker=look.marker, alpha=0.25, linewidths=0)
+        places, scores = zip(*tried, strict=True)
+        axis.scatter(places, scores, s=9, color=look.colour, marker=look.marker, alpha=0.25, linewidths=0)
         axis.plot(curve.places, curve.mean, color=look.colour, linewidth=1, linestyle=":")
         mean = np.where(whole, curve.mean, np.nan)
         axis.plot(
