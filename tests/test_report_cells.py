@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from improve.errors import DataError
 from improve.journal import JOURNAL
 from improve.recorded import Cost
-from improve.report.study.cells import Cell, Table, study_tables
+from improve.report.study.cells import Cell, Table
+from improve.report.study.layout import study_tables
 from improve.report.study.printed import METHODS, PrintedTable, tables
 from improve.report.study.runs import StudyRun, load_runs
 from improve.report.study.shown import shown
@@ -150,6 +151,18 @@ def test_each_study_has_a_table_and_runs_without_one_come_last(tmp_path: Path) -
     for study in ("b", "", "a"):
         trials(tmp_path, study, [0.5])
     assert [table.study for table in study_tables(load_runs([tmp_path])[0])] == ["a", "b", ""]
+
+
+def test_the_study_of_the_whole_paper_gives_its_tables(tmp_path: Path) -> None:
+    place = {"llm": "o1", "dataset": "tiny_imagenet"}
+    trials(tmp_path, "paper", [0.8, 0.9], **place)
+    trials(tmp_path, "paper", [0.7], **place, strategy="global")
+    trials(tmp_path, "paper", [0.6], llm="offline", model="offline/expert")
+    made = study_tables(load_runs([tmp_path])[0])
+    assert [(table.name, len(table.runs)) for table in made] == [
+        ("table1", 2), ("table4", 3), ("table5", 2), ("table6", 2), ("figure2", 3), ("paper", 1),
+    ]  # fmt: skip
+    assert cell(made[1], "o1", "tiny_imagenet", "no_ir").mean == pytest.approx(0.7)
 
 
 def test_runs_that_cannot_be_read_or_are_there_twice_are_named(tmp_path: Path) -> None:

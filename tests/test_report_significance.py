@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind, ttest_rel
 
-from improve.report.study.cells import study_tables
+from improve.report.study.layout import study_tables
 from improve.report.study.printed import tables
 from improve.report.study.runs import load_runs
 from improve.report.study.significance import (

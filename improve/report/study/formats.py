@@ -12,9 +12,9 @@ from improve.report.study.cells import Cell, Table
 from improve.report.study.view import RUN_HEADER, StudyView, TableView
 
 CSV_HEADER = (
-    "study", "dataset", "llm", "row_settings", "column", "column_settings", "runs", "n", "mean", "std", "failed",
-    "unfinished", "first_mean", "tokens_mean", "usd_mean", "minutes_mean", "tokens_all", "usd_all", "minutes_all",
-    "rule_based", "protocol", "verified", "paper_mean", "paper_std", "difference",
+    "study", "table", "dataset", "llm", "row_settings", "column", "column_settings", "runs", "n", "mean", "std",
+    "failed", "unfinished", "first_mean", "tokens_mean", "usd_mean", "minutes_mean", "tokens_all", "usd_all",
+    "minutes_all", "rule_based", "protocol", "verified", "paper_mean", "paper_std", "difference",
 )  # fmt: skip
 
 _LATEX = {
@@ -82,7 +82,8 @@ def _csv_line(table: Table, cell: Cell) -> list[object]:
     row, column, printed = cell.row, cell.column, cell.printed
     known = [run.usd for run in cell.runs if run.usd is not None]
     return [
-        table.study, row.dataset, row.llm, _joined(row.more), column.method.name, _joined(column.more), len(cell.runs),
+        table.study, table.paper.name if table.paper else "", row.dataset, row.llm, _joined(row.more),
+        column.method.name, _joined(column.more), len(cell.runs),
         cell.n, cell.mean, cell.std, cell.count("failed"), cell.count("unfinished"), cell.first, cell.tokens, cell.usd,
         cell.minutes, sum(run.tokens for run in cell.runs), sum(known) if len(known) == len(cell.runs) else None,
         sum(run.minutes for run in cell.runs), row.rule_based, _protocol(cell), _verified(cell),

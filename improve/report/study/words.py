@@ -16,12 +16,8 @@ RULE_BASED = "llm=offline is a rule-based expert, no language model: what it rea
 def headline(table: Table) -> str:
     """The study's name and what it is about."""
     if table.paper:
-        return f"{_paper_name(table.study)}: {table.paper.title}"
-    return f"Study {table.study}" if table.study else "Runs"
-
-
-def _paper_name(study: str) -> str:
-    return f"{study[:-1].capitalize()} {study[-1]}"
+        return f"{table.name[:-1].capitalize()} {table.name[-1]}: {table.paper.title}"
+    return f"Study {table.name}" if table.name else "Runs"
 
 
 def story(table: Table) -> list[str]:
@@ -115,7 +111,7 @@ def _differing(run: StudyRun, table: Table) -> list[str]:
     found = []
     for key, wanted in table.paper.setup.items():
         value = run.settings.get(key, "null")
-        if value != wanted and (refines or not key.startswith("strategy.")):
+        if value != wanted and (refines or not key.startswith(("strategy.", "dataset.constraints."))):
             found.append(f"{key}={value} (the paper's: {wanted})")
     for key in ("dataset.subset", "dataset.train", "dataset.test"):
         value = run.settings.get(key, "null")

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from improve.report.page import render, write_text
-from improve.report.study.cells import Table, study_tables
+from improve.report.study.cells import Table
 from improve.report.study.formats import latex, markdown, table_csv
+from improve.report.study.layout import study_tables
 from improve.report.study.leaderboard import Leaderboard, check_datasets
 from improve.report.study.runs import load_runs
 from improve.report.study.view import RUN_HEADER, StudyView, TableView, table_view
@@ -49,7 +50,7 @@ def write_study(paths: Sequence[Path], out: Path, options: Options | None = None
 def _view(number: int, table: Table, out: Path, options: Options, several: bool) -> TableView:
     from improve.report.study.figures import draw_figures  # matplotlib
 
-    prefix = f"{table.study or 'runs'} " if several else ""
+    prefix = f"{table.name or 'runs'} " if several else ""
     figures = draw_figures(table, out, prefix, omit_failed=options.omit_failed)
     return table_view(number, table, options.leaderboards, figures, out)
 
