@@ -17,7 +17,7 @@ from improve.report.study.layout import study_tables
 from improve.report.study.printed import METHODS, PrintedTable, tables
 from improve.report.study.runs import StudyRun, load_runs
 from improve.report.study.shown import shown
-from improve.report.study.words import notes, story, warnings
+from improve.report.study.words import endings, notes, story, warnings
 from tests.made_study import run, trials
 
 DEFAULTS = {
@@ -76,7 +76,7 @@ def test_a_cell_says_what_its_runs_say(tmp_path: Path) -> None:
     assert (other.n, other.std, other.usd) == (1, None, None)
     assert shown(other).line == "0.9100 (n = 1); paper 0.9579 ± 0.0364, -4.79 pp"
     assert "price unknown" in shown(other).cost
-    assert any("no pipeline could be scored" in note for note in notes(table))
+    assert any("no pipeline could be scored" in ending for ending in endings(table))
     assert "4 with a score, 1 failed, 1 unfinished" in story(table)[0]
     assert "and what 1 run of unknown price cost" in story(table)[1]
 

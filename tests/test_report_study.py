@@ -88,9 +88,10 @@ def test_latex_has_nothing_that_latex_trips_over(study: Path) -> None:
     assert bare.count("{") == bare.count("}")
     assert bare.count("$") % 2 == 0
     assert not set(bare) & set('#_~%|<>"')
-    for block in re.findall(r"\\begin\{tabular\}\{(l+r+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
-        lines = [line for line in block[1].splitlines() if line.endswith(r"\\")]
-        assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines} == {len(block[0])}
+    for block in re.findall(r"\\toprule(.*?)\\bottomrule", text, re.DOTALL):
+        lines = [line for line in block.splitlines() if line.endswith(r"\\")]
+        assert len(lines) > 2
+        assert len({len(re.findall(r"(?<!\\)&", line)) for line in lines}) == 1
 
 
 def test_characters_that_latex_lacks_are_named() -> None:

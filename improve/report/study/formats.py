@@ -43,7 +43,7 @@ def _markdown_table(table: TableView, level: str) -> str:
     parts = [f"{level} {_escaped(table.headline)}", *(f"**{_escaped(text)}**" for text in table.warnings)]
     parts += [_escaped(text) for text in table.story]
     parts += [_grid(header, rows, range(2, len(header)))]
-    parts += ["\n".join(f"- {_escaped(text)}" for text in (*table.legend, *table.notes))]
+    parts += ["\n".join(f"- {_escaped(text)}" for text in (*table.legend, *table.notes, *table.endings))]
     for grid in table.grids:
         parts += [f"{level}# {grid.title}", *(_escaped(text) for text in grid.words)]
         parts += [_grid(grid.header, grid.rows, grid.numbers)]
@@ -105,30 +105,37 @@ def _verified(cell: Cell) -> str:
     return str(not cell.unverified) if cell.runs else ""
 
 
-def latex(tables: Sequence[Table], view: StudyView) -> str:
+def latex(view: StudyView) -> str:
     """A `table` environment for each study, for \\input in an article that loads booktabs."""
     parts = ["% Made by improve from the journals of the runs alone. In the preamble: \\usepackage{booktabs}"]
-    parts += [_latex_table(table, shown) for table, shown in zip(tables, view.tables, strict=True)]
+    parts += [_latex_table(table) for table in view.tables]
     return "\n\n".join(parts) + "\n"
 
 
-def _latex_table(table: Table, view: TableView) -> str:
+def _latex_table(view: TableView) -> str:
     header = ("Dataset", "Language model", *view.columns, *view.also)
-    lines = [" & ".join(tex(text) for text in header) + r" \\", r"\midrule"]
+    lines = [" & ".join(_stacked(text) for text in header) + r" \\", r"\midrule"]
     for row in view.rows:
-        first = [tex(cell.value + cell.marks) if cell.value else "---" for cell in row.cells]
-        second = [_under(cell.runs if cell.value else "", cell.printed) for cell in row.cells]
-        lines.append(" & ".join([*map(tex, row.labels), *first, *map(tex, _padded(row.also, len(view.also)))]) + r" \\")
-        if any(second):
-            lines.append(" & ".join(["", "", *second, *("" for _ in view.also)]) + r" \\")
-    caption = [view.headline + ".", *view.warnings, *view.legend]
+        cells = [tex(cell.value + cell.marks) if cell.value else "---" for cell in row.cells]
+        lines.append(" & ".join([*map(tex, row.labels), *cells, *map(tex, _padded(row.also, len(view.also)))]) + r" \\")
+        for under in ([cell.runs if cell.value else "" for cell in row.cells], [cell.printed for cell in row.cells]):
+            if any(under):
+                small = [rf"{{\scriptsize {tex(text)}}}" if text else "" for text in under]
+                lines.append(" & ".join(["", "", *small, *("" for _ in view.also)]) + r" \\")
+    below = (
+        "Below each cell: its runs, then what the paper prints."
+        if any(cell.printed for row in view.rows for cell in row.cells)
+        else ""
+    )
+    caption = [f"{view.headline}.", *view.warnings, *view.legend, below, *view.notes]
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{' '.join(tex(text) for text in caption)}}}",
-            r"\small",
-            rf"\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}",
+            rf"\caption{{{' '.join(tex(text) for text in caption if text)}}}",
+            r"\footnotesize",
+            r"\setlength{\tabcolsep}{4pt}",
+            rf"\begin{{tabular}}{{lp{{2.4cm}}{'r' * (len(header) - 2)}}}",
             r"\toprule",
             *lines,
             r"\bottomrule",
@@ -138,10 +145,10 @@ def _latex_table(table: Table, view: TableView) -> str:
     )
 
 
-def _under(runs: str, printed: str) -> str:
-    """The second line of a cell: its number of runs, and what the paper prints."""
-    text = "; ".join(filter(None, (runs, f"paper {printed}" if printed else "")))
-    return rf"{{\scriptsize {tex(text)}}}" if text else ""
+def _stacked(text: str) -> str:
+    """A column's name, the settings in it below each other."""
+    parts = [tex(part) for part in text.split(", ")]
+    return parts[0] if len(parts) == 1 else r"\shortstack[r]{" + r" \\ ".join(parts) + "}"
 
 
 def tex(text: str) -> str:

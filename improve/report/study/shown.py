@@ -108,7 +108,7 @@ def legend(table: Table) -> list[str]:
         "n runs that have a score; runs that failed or did not finish are counted beside it and are part of no mean."
     )
     if table.paper:
-        said.append(f"“paper” is what the paper prints ({table.paper.source}), then ours less the paper's.")
+        said.append(f"“paper”: what the paper prints ({table.paper.source}), then how far ours lies above it.")
     return said
 
 

@@ -15,7 +15,7 @@ from improve.report.study.cells import Table
 from improve.report.study.leaderboard import Leaderboard
 from improve.report.study.runs import StudyRun
 from improve.report.study.shown import NONE, Grid, Shown, grids, labels, legend, shown
-from improve.report.study.words import headline, notes, story, warnings
+from improve.report.study.words import endings, headline, notes, story, warnings
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class TableView:
     grids: tuple[Grid, ...]
     figures: tuple[FigureView, ...]
     notes: tuple[str, ...]
+    endings: tuple[str, ...]
     runs: tuple[RunLine, ...]
 
 
@@ -97,6 +98,7 @@ def table_view(
         grids=tuple(grids(table, boards)),
         figures=tuple(figures),
         notes=tuple(notes(table)),
+        endings=tuple(endings(table)),
         runs=tuple(
             _line(run, f"{cell.row.label}: {cell.column.label}", out) for cell in table.filled for run in cell.runs
         ),

@@ -86,8 +86,12 @@ def notes(table: Table) -> list[str]:
         values = sorted({run.origin[name] for run in runs})
         if len(values) > 1:
             said.append(f"The runs are of different {words}: {one_line('; '.join(values), 300)}.")
-    said += [f"{run.name}: {run.why}." for run in runs if run.why]
-    return [one_line(text) for text in said]
+    return said
+
+
+def endings(table: Table) -> list[str]:
+    """Why runs have no score, or ended early: a sentence each."""
+    return [one_line(f"{run.name}: {run.why}.") for run in table.runs if run.why]
 
 
 def _departures(table: Table) -> list[str]:

@@ -41,7 +41,7 @@ def write_study(paths: Sequence[Path], out: Path, options: Options | None = None
     view = StudyView(tuple(views), tuple(left_out))
     write_text(out / "table.md", markdown(view))
     write_text(out / "table.csv", table_csv(tables))
-    write_text(out / "table.tex", latex(tables, view))
+    write_text(out / "table.tex", latex(view))
     page = out / STUDY_PAGE
     write_text(page, render("study.html.j2", view=view, run_header=RUN_HEADER, pictures=_pictures(view, out)))
     return page
