@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,8 @@ from tests.made_run import Maker
 from tests.made_study import run, trials
 from tests.support.refined import FAILED
 from tests.test_report import POISON, Page
+
+LATEX = shutil.which("pdflatex")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +96,18 @@ def test_latex_has_nothing_that_latex_trips_over(study: Path) -> None:
         lines = [line for line in block.splitlines() if line.endswith(r"\\")]
         assert len(lines) > 2
         assert len({len(re.findall(r"(?<!\\)&", line)) for line in lines}) == 1
+
+
+@pytest.mark.skipif(LATEX is None, reason="no LaTeX on this machine to set the table with")
+def test_latex_sets_the_table(study: Path, tmp_path: Path) -> None:
+    assert LATEX is not None
+    shutil.copy(study / "table.tex", tmp_path)
+    (tmp_path / "article.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table.tex}\end{document}"
+    )
+    command = [LATEX, "-interaction=nonstopmode", "-halt-on-error", "-output-format=dvi", "article.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_characters_that_latex_lacks_are_named() -> None:

@@ -5,6 +5,7 @@ Colours are those of Okabe and Ito, told apart by colour-blind readers too; seri
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _COLOURS = (LOCAL, GLOBAL, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a"
 _MARKERS = "osD^vPX*"
 _DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 SMALL = 9  # points: ticks and legends
-WIDE = 32  # characters of a name, above which two do not stand beside each other
+WIDE = 30  # characters of a name, above which two do not stand beside each other
 SIZE = (4.8, 3.8)  # inches of a single panel: a phone shows it about as large as it is printed
 
 
@@ -82,6 +83,7 @@ def legend(figure: Figure) -> None:
     """The names of the series below the plot, where they hide nothing."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
     if handles:
+        labels = [textwrap.fill(label, 2 * WIDE) for label in labels]
         columns = 1 if max(map(len, labels)) > WIDE or len(labels) == 1 else 2
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL)
 

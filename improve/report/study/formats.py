@@ -24,6 +24,7 @@ _LATEX = {
     "†": r"$^\dagger$", "‡": r"$^\ddagger$", "↺": r"$^\circ$", "°": r"$^\circ$", "×": r"$\times$", "·": r"$\cdot$",
     "“": "``", "”": "''", "’": "'", "…": r"\ldots{}",
 }  # fmt: skip
+COLUMNS = 5  # that an article's page is wide enough for in its usual sizes
 _ACCENTED = "àáâãäåæçèéêëìíîïñòóôõöøœùúûüýÿß"  # what LaTeX's oldest fonts can set
 
 
@@ -113,7 +114,7 @@ def latex(view: StudyView) -> str:
 
 
 def _latex_table(view: TableView) -> str:
-    header = ("Dataset", "Language model", *view.columns, *view.also)
+    header = ("Dataset", "Language model", *view.columns, *(", ".join(name.split()) for name in view.also))
     lines = [" & ".join(_stacked(text) for text in header) + r" \\", r"\midrule"]
     for row in view.rows:
         cells = [tex(cell.value + cell.marks) if cell.value else "---" for cell in row.cells]
@@ -133,9 +134,9 @@ def _latex_table(view: TableView) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{' '.join(tex(text) for text in caption if text)}}}",
-            r"\footnotesize",
-            r"\setlength{\tabcolsep}{4pt}",
-            rf"\begin{{tabular}}{{lp{{2.4cm}}{'r' * (len(header) - 2)}}}",
+            r"\footnotesize" if len(header) <= COLUMNS else r"\scriptsize",
+            rf"\setlength{{\tabcolsep}}{{{4 if len(header) <= COLUMNS else 2}pt}}",
+            rf"\begin{{tabular}}{{p{{2cm}}p{{2cm}}{'r' * (len(header) - 2)}}}",
             r"\toprule",
             *lines,
             r"\bottomrule",

@@ -48,12 +48,16 @@ def _has_runs(table: Table, dataset: str) -> bool:
 def spent(runs: Sequence[StudyRun]) -> str:
     """Tokens, money and time of all the runs, whatever became of them; an unknown price is said to be."""
     tokens = short_count(sum(run.tokens for run in runs))
-    known = [run.usd for run in runs if run.usd is not None]
-    unknown = len(runs) - len(known)
-    paid = money(sum(known) if known else None, all(run.rule_based for run in runs))
-    if known and unknown:
-        paid += f" (and what {count(unknown, 'run')} of unknown price cost)"
-    return f"{tokens} tokens, {paid}, {time_taken(60 * sum(run.minutes for run in runs))} of run time"
+    return f"{tokens} tokens, {_paid(runs)}, {time_taken(60 * sum(run.minutes for run in runs))} of run time"
+
+
+def _paid(runs: Sequence[StudyRun]) -> str:
+    known = sum(run.usd for run in runs if run.usd is not None)
+    unknown = sum(run.usd is None for run in runs)
+    if not unknown:
+        return money(known, all(run.rule_based for run in runs))
+    rest = f"{money(known, False)} and " if known else ""
+    return f"{rest}what {count(unknown, 'run')} of unknown price cost"
 
 
 def warnings(table: Table) -> list[str]:
