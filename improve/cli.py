@@ -147,6 +147,8 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.out:
         print(write_study(arguments.paths, arguments.out, options))
         return 0
+    if options.leaderboards and any(map(is_run, arguments.paths)):
+        raise ConfigError("A run's own page has no leaderboard.", "add --out FOLDER, for a report on the runs together")
     for path in arguments.paths:
         print(write_run_page(path) if is_run(path) else write_study([path], path, options))
     return 0

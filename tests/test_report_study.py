@@ -211,6 +211,7 @@ def test_the_command_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.C
         ([str(tmp_path / "nothing")], 3, "is not a folder"),
         ([str(tmp_path / "runs"), "--leaderboard", f"shape={board}"], 2, "did you mean shapes"),
         ([str(tmp_path / "runs"), "-o", str(tmp_path / "file")], 1, "cannot be written"),
+        ([str(next((tmp_path / "runs" / "s").iterdir())), "--leaderboard", f"shapes={board}"], 2, "add --out FOLDER"),
     ):
         assert main(["report", *arguments]) == code
         assert words in capsys.readouterr().err
