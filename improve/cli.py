@@ -61,10 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--sandbox", choices=("require", "auto", "off"), default="auto", help="default: auto")
     predict.set_defaults(work=_predict)
 
-    report = commands.add_parser("report", help="write run.html anew from the journal of a run")
-    report.add_argument("runs", type=Path, nargs="+", help="folders of runs")
-    _add_wandb(report)
-    report.set_defaults(work=_report)
+    _add_report(
+        commands.add_parser("report", help="a run's page, or a study's tables, figures and page, from journals")
+    )
 
     cassette = commands.add_parser("cassette", help="the replies of a run as a small file, for llm=replay")
     cassette.add_argument("run", type=Path, help="folder of the run")
@@ -128,13 +127,47 @@ def _report_to_wandb(runs: Sequence[Path], project: str, entity: str | None) -> 
     return 0
 
 
+def _add_report(report: argparse.ArgumentParser) -> None:
+    report.add_argument(
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="folder of a run (writes its run.html), or one that holds some",
+    )
+    report.add_argument("-o", "--out", type=Path, help="one report on all the runs, in this folder (default: in PATH)")
+    report.add_argument(
+        "--leaderboard",
+        action="append",
+        default=[],
+        metavar="DATASET=FILE.csv",
+        help="where the results would stand on a Kaggle leaderboard (column Score); may be repeated",
+    )
+    report.add_argument(
+        "--failed-iterations",
+        choices=("omit", "show"),
+        default="omit",
+        help="in the figures by iteration; default: omit, as in the paper's Figure 2",
+    )
+    _add_wandb(report)
+    report.set_defaults(work=_report)
+
+
 def _report(arguments: argparse.Namespace) -> int:
     if arguments.wandb:
-        return _report_to_wandb(arguments.runs, arguments.project, arguments.entity)
+        return _report_to_wandb(arguments.paths, arguments.project, arguments.entity)
+    from improve.recorded import is_run
     from improve.report import write_run_page
+    from improve.report.study import Options, leaderboards, write_study
 
-    for run in arguments.runs:
-        print(write_run_page(run))
+    options = Options(leaderboards(arguments.leaderboard), arguments.failed_iterations == "omit")
+    if arguments.out:
+        print(write_study(arguments.paths, arguments.out, options))
+        return 0
+    if options.leaderboards and any(map(is_run, arguments.paths)):
+        raise ConfigError("A run's own page has no leaderboard.", "add --out FOLDER, for a report on the runs together")
+    for path in arguments.paths:
+        print(write_run_page(path) if is_run(path) else write_study([path], path, options))
     return 0
 
 

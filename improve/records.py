@@ -29,6 +29,7 @@ class RunRecord(TypedDict):
     name: str
     study: str  # the study that it is part of; "" if none
     config: dict[str, Any]  # the whole resolved configuration
+    prompts: dict[str, str]  # the prompt set: name and hash of its texts
     versions: dict[str, str]  # improve, python, torch, …
     hardware: str  # "2 × Intel Xeon …, no GPU"
     commit: str  # of the checkout that improve runs from, "" if none; "+dirty" at its end if changed
@@ -176,6 +177,7 @@ class TestRecord(TypedDict):
     high: float
     confusion: list[list[int]]  # rows: true class, columns: predicted class
     worst: list[dict[str, Any]]  # most confidently wrong: file (PNG in the run's folder), true, predicted, …
+    strata: dict[str, list[int]]  # kind of test images (a corruption) → correct, total; empty if there are no kinds
     predictions: str
     sha256: str
 

@@ -1,4 +1,4 @@
-"""The page of a run in a real browser: nothing foreign runs, nothing complains, nothing is wider than a phone."""
+"""The pages of runs and studies in a real browser: nothing foreign runs, nothing complains, all fits a phone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from improve.report import write_run_page
+from improve.report.study import write_study
 from tests.made_run import Maker
+from tests.made_study import trials
 from tests.test_report import POISON
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -36,6 +38,18 @@ def opened(page: Path, tmp_path: Path, anchor: str = "", *flags: str) -> tuple[s
 def title(document: str) -> str:
     found = re.search(r"<title>(.*?)</title>", document, re.DOTALL)
     return found.group(1) if found else ""
+
+
+def width_on_a_phone(page: Path, tmp_path: Path) -> int:
+    """How wide the page is, with everything unfolded, in a window of 375 pixels."""
+    unfolded = POLICY.sub("", page.read_text()).replace("<details", "<details open")
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<!doctype html><title>x</title><iframe style="width:375px;height:800px" srcdoc="{html.escape(unfolded)}">'
+        "</iframe><script>onload=()=>{document.title=document.querySelector('iframe')"
+        ".contentDocument.documentElement.scrollWidth}</script>"
+    )
+    return int(title(opened(frame, tmp_path)[0]))
 
 
 @pytest.fixture
@@ -63,14 +77,24 @@ def test_our_own_script_runs_under_the_policy_and_unfolds_the_target(poisoned: P
 
 
 def test_the_page_fits_a_phone(poisoned: Path, tmp_path: Path) -> None:
-    unfolded = POLICY.sub("", poisoned.read_text()).replace("<details", "<details open")
-    frame = tmp_path / "frame.html"
-    frame.write_text(
-        f'<!doctype html><title>x</title><iframe style="width:375px;height:800px" srcdoc="{html.escape(unfolded)}">'
-        "</iframe><script>onload=()=>{document.title=document.querySelector('iframe')"
-        ".contentDocument.documentElement.scrollWidth}</script>"
-    )
-    assert int(title(opened(frame, tmp_path)[0])) <= 375
+    assert width_on_a_phone(poisoned, tmp_path) <= 375
+
+
+def test_the_page_of_a_study_fits_a_phone_and_the_console_is_silent(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    for strategy in ("iterative", "global"):
+        names = {"llm": POISON, "dataset": "a_data_set_with_a_rather_long_name", "strategy": strategy}
+        trials(folder, "table4", [0.5, 0.6, None], **names)
+        trials(folder, "table4", [0.9], llm="o1", dataset="cifar10", strategy=strategy, protocol="paper")
+    page = write_study([folder], folder)
+    document, console = opened(page, tmp_path)
+    assert console == []
+    assert title(document).startswith("Table 4")
+    page.write_text(POLICY.sub("", page.read_text()))
+    document, console = opened(page, tmp_path)
+    assert title(document) not in ("", "OWNED")
+    assert console == []
+    assert width_on_a_phone(page, tmp_path) <= 375
 
 
 # Presses a mark of the chart in each frame, as a finger would: at its middle, where nothing may lie above it.

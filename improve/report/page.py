@@ -30,6 +30,7 @@ from improve.display.text import (
     short_count,
     time_taken,
 )
+from improve.errors import ImproveError
 from improve.history import History
 from improve.report.files import RunFiles
 from improve.report.view import run_view
@@ -38,10 +39,19 @@ from improve.report.view import run_view
 def write_run_page(run_folder: Path) -> Path:
     """Write `run.html` into the run's folder and return its path. Raises `ResumeError` if the folder holds no run."""
     page = run_folder / PAGE
-    written = page.with_name(PAGE + ".part")
-    written.write_text(run_page(History.read(run_folder), run_folder), encoding="utf-8")
-    os.replace(written, page)
+    write_text(page, run_page(History.read(run_folder), run_folder))
     return page
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, or leave the one that is there. Raises `ImproveError` where it cannot be written."""
+    written = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written.write_text(text, encoding="utf-8")
+        os.replace(written, path)
+    except OSError as error:
+        raise ImproveError(f"{path} cannot be written: {error.strerror}.", "choose another folder") from None
 
 
 def run_page(history: History, run_folder: Path) -> str:

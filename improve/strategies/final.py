@@ -60,9 +60,17 @@ def _test(which: str, iteration: int, executor: LocalExecutor, dataset: Dataset,
         "accuracy": result.accuracy,
         "confusion": confusion_matrix(given, labels).tolist(),
         "worst": _worst(given, labels, dataset),
+        "strata": _by_stratum(given, labels, dataset.test_strata() or []),
         "predictions": file,
         "sha256": save_predictions(folder / file, given),
     }
+
+
+def _by_stratum(given: Probabilities, labels: np.ndarray, strata: list[str]) -> dict[str, list[int]]:
+    """Correct answers and images of each kind of test images (CIFAR-10-C: the corruption)."""
+    right = answers(given) == labels
+    kinds = np.array(strata)
+    return {name: [int(right[kinds == name].sum()), int((kinds == name).sum())] for name in sorted(set(strata))}
 
 
 def _worst(given: Probabilities, labels: np.ndarray, dataset: Dataset) -> list[dict[str, Any]]:

@@ -1,52 +1,22 @@
-"""The figures of `improve theory`, as SVG and PNG. matplotlib is imported here alone, and without a display."""
+"""The figures of `improve theory`, as SVG and PNG."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from improve.display.text import count
-from improve.errors import ImproveError
+from improve.report.plotting import GLOBAL, GUESS, LOCAL, panels, save
 
 if TYPE_CHECKING:
     from improve.theory.empirical import Curves
     from improve.theory.fit import Fit, Options
     from improve.theory.quadratics import Array
     from improve.theory.simulate import Descents, Setting
-
-LOCAL, GLOBAL, GUESS = "#0072b2", "#d55e00", "#999999"  # told apart by colour-blind readers too (Okabe and Ito)
-
-
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write NAME.svg and NAME.png; the same figure gives the same bytes."""
-    files = [folder / f"{name}.svg", folder / f"{name}.png"]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-            figure.savefig(files[0], metadata={"Date": None})
-            figure.savefig(files[1], dpi=150)
-    except OSError as error:
-        raise ImproveError(
-            f"The figure cannot be written to {folder}: {error}", "give another folder: --out FOLDER"
-        ) from None
-    return files
-
-
-def panels(count: int) -> tuple[Figure, list[Axes]]:
-    """`count` plots, two a row."""
-    rows = (count + 1) // 2
-    figure = Figure(figsize=(9.0, 3.4 * rows), layout="constrained")
-    axes = [figure.add_subplot(rows, min(2, count), number + 1) for number in range(count)]
-    for one in axes:
-        one.grid(color="#e5e5e5", linewidth=0.6)
-        one.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def draw_descents(setting: Setting, descents: list[Descents], folder: Path) -> list[Path]:

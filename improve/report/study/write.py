@@ -1,0 +1,65 @@
+"""Writes the report on a study: table.md, table.csv, table.tex, study.html and figures/."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from improve.report.page import render, write_text
+from improve.report.study.cells import Table
+from improve.report.study.formats import latex, markdown, table_csv
+from improve.report.study.layout import study_tables
+from improve.report.study.leaderboard import Leaderboard, check_datasets
+from improve.report.study.runs import load_runs
+from improve.report.study.view import RUN_HEADER, StudyView, TableView, table_view
+
+STUDY_PAGE = "study.html"
+
+
+@dataclass(frozen=True)
+class Options:
+    """`leaderboards`: by dataset. `omit_failed`: whether figures by iteration leave out iterations without a score."""
+
+    leaderboards: dict[str, Leaderboard] = field(default_factory=dict)
+    omit_failed: bool = True
+
+
+def write_study(paths: Sequence[Path], out: Path, options: Options | None = None) -> Path:
+    """Write the report on the runs at or below the paths into the folder `out`; the path of its page.
+
+    Raises `DataError` if there is no run, `ConfigError` for a leaderboard of a dataset that no run used,
+    `ImproveError` if a file cannot be written.
+    """
+    options = options or Options()
+    runs, left_out = load_runs(paths)
+    check_datasets(options.leaderboards, sorted({run.settings["dataset.name"] for run in runs}))
+    tables = study_tables(runs)
+    several = len(tables) > 1
+    views = [_view(number, table, out, options, several) for number, table in enumerate(tables, start=1)]
+    view = StudyView(tuple(views), tuple(left_out))
+    write_text(out / "table.md", markdown(view))
+    write_text(out / "table.csv", table_csv(tables))
+    write_text(out / "table.tex", latex(view))
+    page = out / STUDY_PAGE
+    write_text(page, render("study.html.j2", view=view, run_header=RUN_HEADER, pictures=_pictures(view, out)))
+    return page
+
+
+def _view(number: int, table: Table, out: Path, options: Options, several: bool) -> TableView:
+    from improve.report.study.figures import draw_figures  # matplotlib
+
+    prefix = f"{table.name or 'runs'} " if several else ""
+    figures = draw_figures(table, out, prefix, omit_failed=options.omit_failed)
+    return table_view(number, table, options.leaderboards, figures, out)
+
+
+def _pictures(view: StudyView, out: Path) -> dict[str, str]:
+    """The figures as data URIs, by their names: an image runs no script and loads nothing."""
+    return {
+        figure.name: "data:image/svg+xml;base64,"
+        + base64.b64encode((out / figure.folder / f"{figure.name}.svg").read_bytes()).decode()
+        for table in view.tables
+        for figure in table.figures
+    }
