@@ -12,7 +12,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from improve.display.text import count
-from improve.errors import ImproveError, Interrupted
+from improve.errors import DataError, ImproveError, Interrupted
 from improve.folders import make_folder
 from improve.signals import stopped_by_signals
 from improve.study.outcome import Outcome, on_record
@@ -90,6 +90,7 @@ class StudySweeper(BasicSweeper):
             raise
         all_outcomes = outcomes_of(plan, outcomes)
         print_summary(plan, all_outcomes)
+        _report(plan)
         raise_failures(all_outcomes)
 
     def _estimate(self, plan: Plan) -> None:
@@ -140,3 +141,14 @@ def _finished(plan: Plan) -> dict[Path, Outcome]:
         if outcome is not None:
             found[job.folder] = outcome
     return found
+
+
+def _report(plan: Plan) -> None:
+    """Write the tables, figures and page of each study that has a name, from what its runs left."""
+    from improve.report.study import write_study
+
+    for folder in sorted({job.folder.parent for job in plan.jobs if job.config.study and not job.config.run_dir}):
+        try:
+            print(f"report       {write_study([folder], folder)}", flush=True)
+        except DataError as error:
+            print(f"no report    {error}", flush=True)
