@@ -208,7 +208,7 @@ def test_another_seed_trains_another_network(lib: SimpleNamespace, plain: Fit, f
 
 
 LAZY = """
-from layers import classifier, conv_block
+from template import classifier, conv_block  # as models write; they are from layers
 
 
 class Model(ImageClassifier):

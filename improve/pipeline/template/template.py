@@ -13,12 +13,28 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from augment import (
+    Chain,
+    ColorJitter,
+    CutMix,
+    MixUp,
+    RandomAffine,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomShift,
+)
 from context import Context
+from layers import classifier, conv_block
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-__all__ = ["Context", "ContractError", "ImageClassifier", "ImageDataModule", "NonFiniteLoss", "pretrained_backbone"]
+# Models often take everything from here, whatever file their contract says: it shall not fail because of that.
+__all__ = [
+    "Chain", "ColorJitter", "Context", "ContractError", "CutMix", "ImageClassifier", "ImageDataModule", "MixUp",
+    "NonFiniteLoss", "RandomAffine", "RandomErasing", "RandomHorizontalFlip", "RandomShift", "classifier", "conv_block",
+    "pretrained_backbone",
+]  # fmt: skip
 
 Transform = Callable[[Tensor], Tensor]
 
