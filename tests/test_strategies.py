@@ -24,7 +24,7 @@ from tests.support.made_executor import Refined, config_of, refine
 from tests.support.scripted_llm import scripted_llm
 
 SMALL = ("dataset.train=300", "dataset.selection=200", "dataset.test=200")
-SEED = 1  # with it the best of four zero-shot pipelines is the third
+SEED = 6  # with it the best of four zero-shot pipelines is the second
 STRATEGIES = {
     "iterative": ("strategy=iterative",),
     "global": ("strategy=global",),
@@ -109,7 +109,7 @@ def test_best_of_n_keeps_the_best_of_as_many_trainings(runs: dict[str, Refined])
     scores = [record["accuracy"] for record in records(run, "score")]
     best = scores.index(max(scores))
     assert run.workshop.incumbent is not None
-    assert run.workshop.incumbent.iteration == best == 2
+    assert run.workshop.incumbent.iteration == best == 1
     assert run.executor.tested == [0, best]
 
 

@@ -97,8 +97,9 @@ def test_finished_runs_are_skipped_at_once_also_by_other_code(tmp_path: Path) ->
     path = folder(tmp_path, 0) / JOURNAL
     before = path.stat()
     program = (
-        "import sys\nfrom improve.run import main\nimport improve.provenance\n"
+        "import sys\nfrom improve.run import main\nimport improve.provenance, improve.report.study\n"
         "improve.provenance.code_hash = lambda: 'other'\n"
+        "improve.report.study.write_study = lambda paths, out: out\n"
         "code = main(sys.argv[1:])\n"
         "print('HEAVY', [name for name in ('torch', 'litellm', 'improve.session') if name in sys.modules])\n"
         "sys.exit(code)"
