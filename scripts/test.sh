@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up .venv on first use, then runs the tests; arguments are pytest's:
-#   bash scripts/test.sh -m 'not slow' tests/test_scoring.py
+#   bash scripts/test.sh -m slow tests/test_resume.py
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up weights,wandb,test

@@ -36,6 +36,7 @@ def result(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Any:
     return asyncio.run(notebook()), given
 
 
+@pytest.mark.slow
 def test_a_run_in_a_thread_gives_its_folders_scores_and_history(result: Any) -> None:
     done, given = result
     assert done.folder.parent == given["outputs"]
@@ -51,6 +52,7 @@ def test_a_run_in_a_thread_gives_its_folders_scores_and_history(result: Any) -> 
     assert set(frame["protocol"]) == {PAPER_PROTOCOL}
 
 
+@pytest.mark.slow
 def test_a_paper_run_says_so_in_its_name_on_its_page_and_beside_its_scores(result: Any) -> None:
     done, _ = result
     assert "-paper-" in done.folder.name

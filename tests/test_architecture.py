@@ -42,6 +42,7 @@ def test_usual_spellings_are_understood(text: str, name: str) -> None:
     assert name in spellings(text)
 
 
+@pytest.mark.slow
 def test_timm_is_asked_for_the_name() -> None:
     assert required_architecture(None) == ""
     assert required_architecture("ViT-B/16") == "vit_base_patch16_224"

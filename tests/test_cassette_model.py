@@ -17,6 +17,8 @@ from improve.domain import Verdict
 from improve.history import History
 from improve.llm import cassette
 
+pytestmark = pytest.mark.slow
+
 CASSETTE = Path(__file__).parent / "cassettes" / "qwen2.5-coder-1.5b-digits.json"
 
 

@@ -34,6 +34,7 @@ def run_doctor() -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "improve.doctor"], capture_output=True, text=True, timeout=200)
 
 
+@pytest.mark.slow
 def test_this_machine_can_run_improve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     result = run_doctor()

@@ -62,6 +62,7 @@ def predicted(bench: Bench, iteration: int) -> np.ndarray:
     return given_rows
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_core")
 def test_the_same_seed_gives_the_same_predictions_and_another_one_others(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
@@ -72,6 +73,7 @@ def test_the_same_seed_gives_the_same_predictions_and_another_one_others(
     assert not np.array_equal(predicted(bench, 3), first)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_core")
 def test_the_weaker_tier_gives_the_same_predictions(bench: Bench, task: Dataset, tmp_path: Path) -> None:
     made = executor(task, LandlockSandbox(), tmp_path)

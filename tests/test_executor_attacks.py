@@ -186,6 +186,7 @@ def test_a_pipeline_that_knows_the_sample_deceives_a_naive_audit(
     assert outcome(result, honest_answers) == "through"
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_reads_its_log_deceives_a_naive_audit(
     bench: Bench, journal: Journal, honest_answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +278,7 @@ def believed(naive: Naive) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", NAMES)
 def test_attack_gets_through_a_naive_executor(name: str, naive: Naive, believed: dict[str, Any]) -> None:

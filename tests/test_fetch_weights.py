@@ -34,6 +34,8 @@ for name in ("test_vit", "resnet1O1"):
         print(error)
 """
 
+pytestmark = pytest.mark.slow
+
 
 class Hub(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from improve.history import History
 from improve.journal import JOURNAL, read
 from tests.support import components
@@ -47,6 +49,7 @@ def wrong_key_at_first(server: ScriptedServer, asked: Asked) -> str | Answer:
     return json.dumps({"component": "training", "diagnosis": given, "feedback": f"train longer ({given})"})
 
 
+@pytest.mark.slow
 def test_keys_stay_hidden_and_a_stopped_run_goes_on(tmp_path: Path, cache: Path) -> None:
     folder, options = tmp_path / "run", tmp_path / "options"
     with (

@@ -20,6 +20,8 @@ from improve.prompts import Prompt
 from tests.support import components
 from tests.support.scripted_llm import Answer, Asked, ScriptedServer, completion, role_of, serving
 
+pytestmark = pytest.mark.slow
+
 MOST_WRITTEN = 1000
 
 

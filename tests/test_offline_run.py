@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from improve.history import History
 from improve.tracking.tracker import installed
 
 KEYS = {"OPENAI_API_KEY": "canary-of-the-language-model", "WANDB_API_KEY": "canaryofwandb".ljust(40, "0")}
 
 
+@pytest.mark.slow
 def test_without_unified_initialisation_the_engineers_build_on_each_other(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "run"
     arguments = (

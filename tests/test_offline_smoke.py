@@ -119,6 +119,7 @@ def test_the_smoke_run_leaves_no_technique_out(recipes: tuple[Recipe, ...]) -> N
         assert {getattr(recipe, name) for recipe in recipes} == set(options)
 
 
+@pytest.mark.slow
 def test_every_technique_passes_the_smoke_run(tmp_path: Path) -> None:
     jobs: list[dict[str, Any]] = []
     for number, (data, model, training, shape) in enumerate(combinations()):

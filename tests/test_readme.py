@@ -41,6 +41,7 @@ def test_every_command_composes(command: str, tmp_path: Path) -> None:
     assert "llm:" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_smoke_command_does_what_it_says_also_after_kill_9(tmp_path: Path, cache: Path) -> None:
     smoke = shlex.split(next(c for c in RUNS if "experiment=smoke" in c))

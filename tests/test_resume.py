@@ -86,6 +86,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, P
         return whole, killed, asked_whole, len(server.requests) - asked_whole
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_run_ends_with_the_journal_of_an_uninterrupted_one(runs: tuple[Path, Path, int, int]) -> None:
     whole, killed, _, _ = runs
@@ -96,13 +97,16 @@ def test_a_killed_run_ends_with_the_journal_of_an_uninterrupted_one(runs: tuple[
         assert expected == found
 
 
+@pytest.mark.slow
 def test_no_reply_is_asked_for_twice(runs: tuple[Path, Path, int, int]) -> None:
     _, _, whole, killed = runs
     # None of the moments lies between a question and its record: then the answer would be lost and asked for again.
     assert killed == whole
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_an_interrupted_run_says_how_to_resume(number: int, code: int, tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "run"
     with scripted_llm(reply) as server:

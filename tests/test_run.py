@@ -183,6 +183,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
+@pytest.mark.slow
 def test_the_best_pipeline_runs_without_improve(ran: Ran, pictures: Path, cache: Path, tmp_path: Path) -> None:
     best = tmp_path / "taken away"
     shutil.copytree(ran.folder / "best", best)

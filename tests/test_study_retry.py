@@ -26,6 +26,7 @@ def made_by_other_code(journal: Path, step: str = "") -> None:
     journal.write_text("".join(record.line() for record in (first, *kept)))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_was_paid_is_kept_and_said(tmp_path: Path, cache: Path) -> None:
     with scripted_llm(lambda system, user: "I would rather not.") as server:

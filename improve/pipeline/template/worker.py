@@ -7,6 +7,7 @@ overlap with other work; this process runs no tensor operation itself, because a
 hang.
 """
 
+# ruff: noqa: E402  # timm is imported after W&B is put out of its way
 from __future__ import annotations
 
 import errno
@@ -16,6 +17,9 @@ import sys
 import traceback
 from pathlib import Path
 from typing import Any
+
+# timm imports W&B where it is installed, which takes a second and serves nobody here: there is no network.
+sys.modules.setdefault("wandb", None)  # type: ignore[arg-type]
 
 import components
 import numpy as np
