@@ -87,6 +87,8 @@ def test_latex_has_nothing_that_latex_trips_over(study: Path) -> None:
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
     assert r"$0.9633 \pm$" not in text
     assert r"0.9633 $\pm$ 0.0153" in text
+    assert r"{\scriptsize 0.9825 $\pm$ 0.0018}" in text
+    assert r"{\scriptsize -1.92 pp}" in text
     assert r"50\% \$x\_1\$ \& ünï \#1" in text
     bare = re.sub(r"\\[\\{}&%$#_]", "", text.split("\n", 1)[1])
     assert bare.count("{") == bare.count("}")

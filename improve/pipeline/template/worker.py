@@ -7,7 +7,6 @@ overlap with other work; this process runs no tensor operation itself, because a
 hang.
 """
 
-# ruff: noqa: E402  # timm is imported after W&B is put out of its way
 from __future__ import annotations
 
 import errno
@@ -18,17 +17,19 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-# timm imports W&B where it is installed, which takes a second and serves nobody here: there is no network.
-sys.modules.setdefault("wandb", None)  # type: ignore[arg-type]
+import unused
+
+with unused.left_out():
+    import timm  # noqa: F401  # imported for the forks
+    import torch
+    import torchmetrics  # noqa: F401
+    import torchvision.transforms.v2  # noqa: F401
 
 import components
 import numpy as np
 import predict
 import samples
 import smoke
-import timm  # noqa: F401  # imported for the forks
-import torch
-import torchvision.transforms.v2  # noqa: F401
 import train
 from context import Context
 from template import ContractError, NonFiniteLoss

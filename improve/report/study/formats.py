@@ -119,16 +119,21 @@ def _latex_table(view: TableView) -> str:
     for row in view.rows:
         cells = [tex(cell.value + cell.marks) if cell.value else "---" for cell in row.cells]
         lines.append(" & ".join([*map(tex, row.labels), *cells, *map(tex, _padded(row.also, len(view.also)))]) + r" \\")
-        for under in ([cell.runs if cell.value else "" for cell in row.cells], [cell.printed for cell in row.cells]):
+        below = (
+            [cell.runs if cell.value else "" for cell in row.cells],
+            [cell.printed for cell in row.cells],
+            [cell.difference for cell in row.cells],
+        )
+        for under in below:
             if any(under):
                 small = [rf"{{\scriptsize {tex(text)}}}" if text else "" for text in under]
                 lines.append(" & ".join(["", "", *small, *("" for _ in view.also)]) + r" \\")
-    below = (
-        "Below each cell: its runs, then what the paper prints."
+    explained = (
+        "Below each cell: its runs, then what the paper prints and the difference from it."
         if any(cell.printed for row in view.rows for cell in row.cells)
         else ""
     )
-    caption = [f"{view.headline}.", *view.warnings, *view.legend, below, *view.notes]
+    caption = [f"{view.headline}.", *view.warnings, *view.legend, explained, *view.notes]
     return "\n".join(
         [
             r"\begin{table}",
