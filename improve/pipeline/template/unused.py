@@ -1,6 +1,6 @@
-"""Keep libraries that Lightning, torchmetrics and timm import for features unused here out of a process: seconds of it.
+"""Keep libraries that Lightning and timm import for what is not done here out of a process: seconds of its start.
 
-torchmetrics imports scipy.signal for a name that SciPy has since moved; timm imports W&B to log, but has no network here.
+torchmetrics imports scipy.signal for a name that SciPy has since moved; timm imports W&B to log, without a network.
 """
 
 from __future__ import annotations
