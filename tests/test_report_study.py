@@ -61,6 +61,24 @@ def test_the_csv_holds_every_cell(study: Path) -> None:
     assert (missing["mean"], missing["std"], missing["verified"]) == ("", "", "")
 
 
+def test_figures_of_an_earlier_report_do_not_stay(tmp_path: Path) -> None:
+    trials(tmp_path, "own", [0.5, 0.6], dataset="digits")
+    trials(tmp_path, "own", [None], dataset="svhn")
+    write_study([tmp_path], tmp_path)
+    figures = tmp_path / "figures"
+    before = {file.name for file in figures.iterdir()}
+    for name in ("mine.svg", "mine.png"):
+        (figures / name).write_text("a figure of the user's own")
+    for folder in (tmp_path / "own").glob("svhn*"):
+        shutil.rmtree(folder)
+    write_study([tmp_path], tmp_path)
+    after = {file.name for file in figures.iterdir()}
+    gone = before - after
+    assert {"failures.svg", "failures.png"} <= gone
+    assert not any("digits" in name for name in gone)
+    assert after - before == {"mine.svg", "mine.png"}
+
+
 def test_markdown_says_what_must_be_said(study: Path) -> None:
     text = (study / "table.md").read_text(encoding="utf-8")
     for expected in (

@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito, told apart by colour-blind readers too; seri
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,16 +89,33 @@ def legend(figure: Figure) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL)
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write NAME.svg and NAME.png; the same figure gives the same bytes. Raises `ImproveError` where it cannot."""
+def save(figure: Figure, folder: Path, name: str, creator: str = "improve") -> list[Path]:
+    """Write NAME.svg and NAME.png; the same figure gives the same bytes. Raises `ImproveError` where it cannot.
+
+    The SVG names its `creator`, by which `drop` knows it again.
+    """
     files = [folder / f"{name}.svg", folder / f"{name}.png"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-            figure.savefig(files[0], metadata={"Date": None})
+            figure.savefig(files[0], metadata={"Date": None, "Creator": creator})
             figure.savefig(files[1], dpi=150)
     except OSError as error:
         raise ImproveError(
             f"The figure cannot be written to {folder}: {error}", "give another folder: --out FOLDER"
         ) from None
     return files
+
+
+def drop(folder: Path, creator: str, kept: Collection[str]) -> None:
+    """Delete the figures of an earlier report: those of the same creator whose names are not among `kept`."""
+    mark = f"<dc:title>{creator}</dc:title>"
+    try:
+        for svg in folder.glob("*.svg"):
+            if svg.stem not in kept and mark in svg.read_text(encoding="utf-8", errors="replace"):
+                svg.with_suffix(".png").unlink(missing_ok=True)
+                svg.unlink()
+    except OSError as error:
+        raise ImproveError(
+            f"An earlier report's figure cannot be deleted from {folder}: {error}", "give another folder: --out FOLDER"
+        ) from None

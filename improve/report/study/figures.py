@@ -20,6 +20,7 @@ from improve.report.study.trajectories import failures
 from improve.report.study.view import FigureView
 
 FOLDER = "figures"
+CREATOR = "improve report on a study"
 
 
 def draw_figures(table: Table, out: Path, prefix: str, *, omit_failed: bool) -> list[FigureView]:
@@ -27,7 +28,7 @@ def draw_figures(table: Table, out: Path, prefix: str, *, omit_failed: bool) -> 
     made: list[FigureView] = []
     for name, caption, figure in (*row_figures(table, omit_failed), *_of_table(table)):
         file = _unique(prefix + name, made)
-        plotting.save(figure, out / FOLDER, file)
+        plotting.save(figure, out / FOLDER, file, CREATOR)
         made.append(FigureView(FOLDER, file, caption))
     return made
 

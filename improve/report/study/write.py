@@ -38,6 +38,7 @@ def write_study(paths: Sequence[Path], out: Path, options: Options | None = None
     tables = study_tables(runs)
     several = len(tables) > 1
     views = [_view(number, table, out, options, several) for number, table in enumerate(tables, start=1)]
+    _drop_old_figures(views, out)
     view = StudyView(tuple(views), tuple(left_out))
     write_text(out / "table.md", markdown(view))
     write_text(out / "table.csv", table_csv(tables))
@@ -53,6 +54,14 @@ def _view(number: int, table: Table, out: Path, options: Options, several: bool)
     prefix = f"{table.name or 'runs'} " if several else ""
     figures = draw_figures(table, out, prefix, omit_failed=options.omit_failed)
     return table_view(number, table, options.leaderboards, figures, out)
+
+
+def _drop_old_figures(views: Sequence[TableView], out: Path) -> None:
+    """Figures of rows and columns that an earlier report had, and this one has not, would be taken for its own."""
+    from improve.report import plotting
+    from improve.report.study.figures import CREATOR, FOLDER
+
+    plotting.drop(out / FOLDER, CREATOR, {figure.name for view in views for figure in view.figures})
 
 
 def _pictures(view: StudyView, out: Path) -> dict[str, str]:
