@@ -113,7 +113,7 @@ class TrainingRecord(TypedDict):
     train_accuracy: float | None
     validation_accuracy: float | None
     planned_epochs: int
-    epochs_that_fit: int  # in the time limit, by the measured speed
+    epochs_that_fit: int  # in the time limit, by the measured speed; 0: it was trained on a part of the images
     rows: list[dict[str, Any]]  # an epoch each, see execution.status.ROW_KEYS
     samples: str | None  # PNG of augmented training images, as the generated code shows them; relative to the folder
     samples_note: str  # why there are none, "" if they were not asked for

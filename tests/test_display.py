@@ -19,7 +19,7 @@ from improve.display.live import RichDisplay
 from improve.display.plain import QUIET_SECONDS, PlainDisplay
 from improve.display.progress import Progress
 from improve.display.sentences import comparison
-from improve.display.text import clean, cut_middle, duration, last_overwritten, money, one_line, short_count
+from improve.display.text import clean, cut_middle, duration, last_overwritten, money, one_line, short_count, trained
 from improve.errors import ConfigError
 from improve.history import History
 from improve.journal import Record
@@ -80,6 +80,13 @@ def test_numbers_for_people() -> None:
 
 
 # Plain lines
+
+
+def test_a_training_on_a_part_of_the_images_is_said_to_be_one() -> None:
+    whole = {"epochs": 3, "fit_seconds": 20.0, "epochs_that_fit": 3}
+    assert trained(whole) == "3 epochs in 20 s"
+    assert trained({**whole, "epochs": 1, "epochs_that_fit": 0}).startswith("1 epoch in 20 s, on a part of the images")
+    assert trained({**whole, "epochs": 0, "epochs_that_fit": 0}) == "0 epochs in 20 s"  # it broke before the first
 
 
 def test_plain_says_what_matters_once(tmp_path: Path) -> None:

@@ -144,6 +144,12 @@ def test_a_run_may_forgo_pretrained_weights(capsys: pytest.CaptureFixture[str]) 
     assert "pretrained: []" in capsys.readouterr().out
 
 
+def test_a_training_that_saw_a_part_of_the_images_is_told_as_such() -> None:
+    rows = [{"epoch": 1, "train_loss": 3.5}]
+    assert "less than 1: the training saw only a part" in views.training_log(views.TrainingLog(rows, 1, 0, 0.9))
+    assert "about 1" in views.training_log(views.TrainingLog(rows, 1, 1, 0.9))
+
+
 MOST_TOKENS = 30_000  # of a prompt: README
 
 

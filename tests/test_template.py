@@ -279,6 +279,34 @@ def test_a_short_time_limit_lowers_the_epochs_and_the_schedule_fits_into_them(
         assert fit.epochs[-1]["learning_rate"] < 0.01
 
 
+def test_where_no_whole_epoch_fits_the_schedule_is_laid_over_a_part_of_the_images(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path
+) -> None:
+    slow = SLOW.replace("0.02", "0.2").replace("SLOWER_AFTER", "10**9")
+    parts = components(model=slow, training=SCHEDULED + "batch_size = 8\n")
+    fit = Fit(lib, folder, tmp_path, parts, fit_seconds=3.0)
+    speed = next(event for event in fit.events if event["event"] == "speed")
+    assert speed["epochs_that_fit"] == 0
+    epochs, steps, total = parts.training.seen[-1]
+    assert epochs == 1 == fit.context.max_epochs
+    assert 1 <= steps == total < 144 // 8
+    assert fit.context.train_images == 8 * steps
+    if fit.epochs:  # always, unless the machine became much slower meanwhile
+        assert fit.epochs[-1]["learning_rate"] < 0.06
+        assert 0 <= fit.epochs[-1]["validation_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(("limit", "steps"), [(3, 3), (0.5, 2), (100, 4), (1.0, 4), (None, 4)])
+def test_steps_are_those_of_an_epoch_that_the_training_limits(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path, limit: float | None, steps: int
+) -> None:
+    training = SCHEDULED.replace('"max_epochs": 500', f'"max_epochs": 2, "limit_train_batches": {limit}')
+    parts = components(training=training)
+    fit = Fit(lib, folder, tmp_path, parts)
+    assert parts.training.seen[-1] == (2, steps, 2 * steps)
+    assert fit.epochs[-1]["learning_rate"] < 0.06
+
+
 def test_a_training_that_gets_slower_stops_at_its_limit_with_its_weights(
     lib: SimpleNamespace, folder: Path, tmp_path: Path
 ) -> None:

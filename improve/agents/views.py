@@ -39,7 +39,7 @@ class TrainingLog:
 
     rows: Sequence[dict[str, Any]]
     planned_epochs: int
-    epochs_that_fit: int
+    epochs_that_fit: int  # 0: not even one; it was trained on as many images as fit
     used_share: float
 
 
@@ -111,6 +111,8 @@ def _share(share: float) -> str:
 
 def _fitting(epochs: int, planned: int) -> str:
     """How many epochs the time limit allows: one digit of it, and no more than that it is plenty where it is."""
+    if not epochs:
+        return "less than 1: the training saw only a part of the images"
     plenty = 10 * max(1, planned)
     return f"more than {plenty}" if epochs > plenty else f"about {_one_digit(epochs)}"
 

@@ -8,7 +8,7 @@ from typing import TextIO
 from improve.display.progress import Phase, Progress
 from improve.display.sentences import data_findings, finished, headline, images, outcome, tested, warnings
 from improve.display.terminal import Writer
-from improve.display.text import count, duration, one_line, time_taken
+from improve.display.text import duration, one_line, trained
 from improve.history import History, Iteration
 from improve.journal import Record
 
@@ -88,8 +88,7 @@ class PlainDisplay:
             said = f"{name.get(record.kind, record.kind)} failed ({failure['reason']})"
             return [f"{where}: {said}: {one_line(failure['message'], TEXT_LIMIT)}"]
         if record.kind == "training":
-            epochs = count(record.data["epochs"], "epoch")
-            return [f"{where}: trained {epochs} in {time_taken(record.data['fit_seconds'])}"]
+            return [f"{where}: trained {trained(record.data)}"]
         if record.kind == "audit" and record.data["flagged"]:
             return [f"{where}: the audit flagged the score: {one_line(record.data['note'], TEXT_LIMIT)}"]
         return []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 from improve.domain import Verdict
 
@@ -92,6 +94,14 @@ def time_taken(seconds: float) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """1, "call" → "1 call"; 1200, "call" → "1,200 calls"."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def trained(training: Mapping[str, Any]) -> str:
+    """How long the training of a record took, and whether it saw all images."""
+    said = f"{count(training['epochs'], 'epoch')} in {time_taken(training['fit_seconds'])}"
+    if training["epochs"] and not training.get("epochs_that_fit", 1):
+        said += ", on a part of the images: an epoch over all of them does not fit in executor.fit_seconds"
+    return said
 
 
 def short_count(number: int) -> str:

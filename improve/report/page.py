@@ -29,6 +29,7 @@ from improve.display.text import (
     points,
     short_count,
     time_taken,
+    trained,
 )
 from improve.errors import ImproveError
 from improve.history import History
@@ -81,7 +82,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    formats = (count, duration, interval, money, p_value, percent, points, short_count, time_taken)
+    formats = (count, duration, interval, money, p_value, percent, points, short_count, time_taken, trained)
     environment.filters.update({function.__name__: function for function in formats})
     return environment
 

@@ -137,16 +137,26 @@ def fit(
     pl.seed_everything(context.seed, workers=True, verbose=False)
     data = components.build_data(context)
     data.attach(data_folder)
-    steps = max(1, len(data.train_rows) // data.batch_size)
-    context = context.replace(train_images=len(data.train_rows), steps_per_epoch=steps)
+    images, batch_size = len(data.train_rows), data.batch_size
+    context = context.replace(train_images=images, steps_per_epoch=max(1, images // batch_size))
     kwargs = components.trainer_kwargs(context)
+    batches = _limited(kwargs, context.steps_per_epoch)
+    context = context.replace(steps_per_epoch=batches)
+    affordable = batches
     if limit is None:
-        kwargs["max_epochs"] = affordable_epochs(components, context, data, kwargs["max_epochs"], started, report)
-    steps = math.ceil(steps / _accumulation(kwargs))
+        kwargs["max_epochs"], affordable = affordable_length(
+            components, context, data, kwargs["max_epochs"], started, report
+        )
+    if affordable < batches:
+        kwargs["limit_train_batches"] = affordable
+        context = context.replace(train_images=min(images, affordable * batch_size))
+    steps = math.ceil(affordable / _accumulation(kwargs))
     context = context.replace(max_epochs=kwargs["max_epochs"], steps_per_epoch=steps)
     pl.seed_everything(context.seed, workers=True, verbose=False)
     data, model = components.build_data(context), components.build_model(context)
     data.attach(data_folder)
+    # Validating on all images would take longer than a training that sees few of them.
+    data.validation_rows = data.validation_rows[:: max(1, batches // affordable)]
     callbacks: list[Callback] = [EpochLog(out, context.max_epochs, report)]
     decay = components.ema_decay()
     if decay is not None:
@@ -176,13 +186,21 @@ def _accumulation(kwargs: dict[str, Any]) -> int:
     return value if isinstance(value, int) and value > 0 else 1
 
 
-def affordable_epochs(
-    components: Components, context: Context, data: ImageDataModule, wanted: int, started: float, report: Report
-) -> int:
-    """The number of epochs, lowered from `wanted` if a few timed steps show that they would not fit in the time limit.
+def _limited(kwargs: dict[str, Any], batches: int) -> int:
+    """The batches of an epoch under Lightning's `limit_train_batches`: a number of them, or a share."""
+    value = kwargs.get("limit_train_batches")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return batches
+    return max(1, min(batches, value if isinstance(value, int) else int(value * batches)))
 
-    Schedules are laid out over the epochs that are really trained, so a slow machine gets a shorter schedule rather
-    than one that is cut off.
+
+def affordable_length(
+    components: Components, context: Context, data: ImageDataModule, wanted: int, started: float, report: Report
+) -> tuple[int, int]:
+    """The number of epochs and of batches an epoch that fit in the time limit, as a few timed steps show it.
+
+    Schedules are laid out over the steps that are really trained, so a slow machine gets a shorter schedule rather
+    than one that is cut off: fewer epochs than `wanted`, or a single one over a random part of the images.
     """
     model = components.build_model(context)
     device = torch.device("cuda" if torch.cuda.is_available() and context.accelerator != "cpu" else "cpu")
@@ -201,11 +219,12 @@ def affordable_epochs(
         if len(durations) == CALIBRATION_STEPS:
             break
     step = min(durations)
-    epoch = step * context.steps_per_epoch
     left = context.fit_seconds - (time.monotonic() - started)
-    fitting = max(1, int(PLANNED_SHARE * left / epoch))
+    batches = max(1, int(PLANNED_SHARE * left / step))
+    fitting = batches // context.steps_per_epoch
+    epoch = step * context.steps_per_epoch
     report({"event": "speed", "step_seconds": step, "epoch_seconds": epoch, "epochs_that_fit": fitting})
-    return min(wanted, fitting)
+    return (min(wanted, fitting), context.steps_per_epoch) if fitting else (1, batches)
 
 
 def load_weights(model: ImageClassifier, folder: Path) -> None:
