@@ -110,12 +110,15 @@ def save(figure: Figure, folder: Path, name: str, creator: str = "improve") -> l
 def drop(folder: Path, creator: str, kept: Collection[str]) -> None:
     """Delete the figures of an earlier report: those of the same creator whose names are not among `kept`."""
     mark = f"<dc:title>{creator}</dc:title>"
-    try:
-        for svg in folder.glob("*.svg"):
+    for svg in folder.glob("*.svg"):
+        try:
             if svg.stem not in kept and mark in svg.read_text(encoding="utf-8", errors="replace"):
                 svg.with_suffix(".png").unlink(missing_ok=True)
                 svg.unlink()
-    except OSError as error:
-        raise ImproveError(
-            f"An earlier report's figure cannot be deleted from {folder}: {error}", "give another folder: --out FOLDER"
-        ) from None
+        except FileNotFoundError:
+            continue  # another report on the same study is being written
+        except OSError as error:
+            raise ImproveError(
+                f"An earlier report's figure cannot be deleted from {folder}: {error}",
+                "give another folder: --out FOLDER",
+            ) from None
