@@ -11,6 +11,14 @@ from tests.support import components
 GOOD = Pipeline(components.DATA, components.model(), components.training())
 
 
+WITHOUT_FORWARD = components.model().partition("    def forward")[0]
+OWN_OPTIMIZER = """
+    def configure_optimizers(self, context):
+        return torch.optim.AdamW(self.parameters())
+"""
+FORGOTTEN = components.model().replace("nn.Flatten()", "conv_block(16), classifier(40)")
+
+
 def test_good_components_pass() -> None:
     assert contract.check(GOOD) is None
 
@@ -27,6 +35,12 @@ def test_good_components_pass() -> None:
         ("data", components.DATA + "def f():\n    from no_such_thing.x import y\n", Reason.IMPORT, "no_such_thing"),
         ("data", components.DATA + "from model import Model\n", Reason.CONTRACT, "import model"),
         ("data", components.DATA + "#" * 70_000, Reason.CONTRACT, "longer"),
+        # As a model of 1.5 billion parameters wrote them:
+        ("model", WITHOUT_FORWARD, Reason.CONTRACT, "must define forward(self, images)"),
+        ("model", WITHOUT_FORWARD.replace("(ImageC", "(template.ImageC"), Reason.CONTRACT, "must define forward"),
+        ("model", components.model() + OWN_OPTIMIZER, Reason.CONTRACT, "delete configure_optimizers"),
+        ("model", FORGOTTEN, Reason.IMPORT, "add `from layers import conv_block` and `from layers import classifier`"),
+        ("training", components.training().removeprefix("import torch\n"), Reason.IMPORT, "add `import torch` at"),
     ],
 )
 def test_what_is_wrong_is_named(component: str, source: str, reason: Reason, says: str) -> None:
@@ -35,6 +49,24 @@ def test_what_is_wrong_is_named(component: str, source: str, reason: Reason, say
     assert (failure.reason, failure.component) == (reason, component)
     assert says in failure.message
     assert "\n" not in failure.message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        components.model() + "def f():\n    global np\n    np = 1\n\ndef g():\n    return np\n",
+        components.model() + "from layers import *\nx = [conv_block(8) for _ in 'ab']\n",
+        components.model() + "def f(v2):\n    return [v2 for F in 'ab' if F]\n",
+        components.model() + "try:\n    pass\nexcept ValueError as np:\n    print(np)\n",
+        "from __future__ import annotations\n" + components.model() + "def f(x: torch.Tensor) -> np.ndarray: ...\n",
+        components.model() + "unknown_name = lambda: some_other_name\n",  # not ours to know
+        WITHOUT_FORWARD.replace("class Model(ImageClassifier)", "class Net(ImageClassifier)")
+        + "class Model(Net): ...\n",
+        WITHOUT_FORWARD + "    forward = nn.Module.forward\n",
+    ],
+)
+def test_names_that_are_there_are_not_asked_for(source: str) -> None:
+    assert contract.check(GOOD.with_component("model", source)) is None
 
 
 def test_checking_runs_nothing(tmp_path) -> None:

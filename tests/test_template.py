@@ -545,6 +545,14 @@ def test_the_culprit_is_the_component_deepest_in_the_traceback(lib: SimpleNamesp
         assert lib.worker.short_traceback(caught.value, str(tmp_path)).startswith(f'  File "{component}.py"')
 
 
+def test_an_error_outside_of_the_components_is_shown_by_its_end(lib: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(json.JSONDecodeError) as caught:
+        json.loads("{")
+    shown = lib.worker.short_traceback(caught.value, str(tmp_path))
+    assert shown.count("  File ") == 2
+    assert "Expecting property name" in shown.splitlines()[-1]
+
+
 # ---------------------------------------------------------------------- the context
 
 

@@ -17,7 +17,8 @@ import pydantic
 
 from improve.agents.blocks import Block, CutOff, UnusableReply, fences, scan
 from improve.domain import COMPONENTS, Component, Pipeline
-from improve.pipeline.contract import REQUIRED, defined
+from improve.pipeline.contract import REQUIRED
+from improve.pipeline.names import defined
 
 __all__ = [
     "CutOff",

@@ -1,4 +1,4 @@
-"""The static part of the contract, checked without running anything: syntax, required names, imports.
+"""The static part of the contract, checked without running anything: syntax, required names, imports, methods.
 
 The dynamic part (shapes, losses, Trainer arguments) is the smoke run's: `template/smoke.py`, in the sandbox.
 """
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 
 from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason
+from improve.pipeline.export import TEMPLATE
+from improve.pipeline.names import defined, forgotten_imports, packages
 
 MAX_SOURCE = 24_000  # characters, about 7,000 tokens: every engineer reads all three in every prompt
 REQUIRED: dict[Component, tuple[str, ...]] = {
@@ -47,43 +49,48 @@ def check_component(component: Component, source: str) -> Failure | None:
         return fail(Reason.SYNTAX, f"{getattr(error, 'msg', error)} (line {line}).", text)
     except (RecursionError, MemoryError):
         return fail(Reason.SYNTAX, "nested too deeply to be parsed.")
+    return next((fail(reason, message) for reason, message in _problems(component, tree)), None)
+
+
+def _problems(component: Component, tree: ast.Module) -> Iterator[tuple[Reason, str]]:
     missing = [name for name in REQUIRED[component] if name not in defined(tree)]
     if missing:
-        return fail(Reason.CONTRACT, f"must define {', '.join(missing)} at the top level.")
-    for name in _imported(tree):
+        yield Reason.CONTRACT, f"must define {', '.join(missing)} at the top level."
+    for name in packages(tree):
         if name in COMPONENTS:
-            return fail(Reason.CONTRACT, f"may not import {name}: components do not depend on each other.")
-        if not _installed(name):
-            return fail(
-                Reason.IMPORT, f"{name!r} is not installed (use {', '.join(SUGGESTED)} or template, augment, layers)."
+            yield Reason.CONTRACT, f"may not import {name}: components do not depend on each other."
+        elif not _installed(name):
+            yield (
+                Reason.IMPORT,
+                f"{name!r} is not installed (use {', '.join(SUGGESTED)} or template, augment, layers).",
             )
-    return None
+    if component == "model" and (wrong := _wrong_in_model(tree)):
+        yield Reason.CONTRACT, wrong
+    forgotten = forgotten_imports(tree, TEMPLATE)
+    if forgotten:
+        lines = " and ".join(f"`{line}`" for line in forgotten.values())
+        yield Reason.IMPORT, f"uses {', '.join(forgotten)} without importing it: add {lines} at the top."
 
 
-def defined(tree: ast.Module) -> set[str]:
-    """The names that a module has at its top level."""
-    names: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            names.add(node.target.id)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names.update((alias.asname or alias.name) for alias in node.names)
-    return names
+def _wrong_in_model(tree: ast.Module) -> str:
+    """What the class Model itself gets wrong; "" if nothing shows. Classes that it inherits from may do their part."""
+    for model in tree.body:
+        if not (isinstance(model, ast.ClassDef) and model.name == "Model"):
+            continue
+        names = defined(ast.Module(model.body, []))
+        if "configure_optimizers" in names:
+            return (
+                "delete configure_optimizers from the class Model: the optimiser comes from the function "
+                "configure_optimizers(model, context) in training.py."
+            )
+        if "forward" not in names and [_last(base) for base in model.bases] == ["ImageClassifier"]:
+            return "the class Model must define forward(self, images), which returns logits."
+    return ""
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
-    """The top-level packages of every import, wherever it stands."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module.split(".")[0]
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            yield node.module or "."
+def _last(name: ast.expr) -> str:
+    """The last part of a dotted name."""
+    return name.attr if isinstance(name, ast.Attribute) else name.id if isinstance(name, ast.Name) else ""
 
 
 def _installed(name: str) -> bool:

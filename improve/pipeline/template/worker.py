@@ -37,6 +37,7 @@ from template import ContractError, NonFiniteLoss
 # Libraries whose errors tell that a file was to be fetched.
 DOWNLOADERS = ("urllib", "http", "urllib3", "requests", "httpx", "httpcore", "huggingface_hub")
 MESSAGE_LENGTH = 2000
+END_FRAMES = 2
 DETAIL_LENGTH = 6000
 
 
@@ -99,9 +100,10 @@ def culprit(error: BaseException, folder: str) -> str | None:
 
 
 def short_traceback(error: BaseException, folder: str) -> str:
-    """The traceback from the first frame in a component on: what its engineer can act on."""
+    """The traceback from the first frame in a component on: what its engineer can act on. Without one, its end."""
     frames = traceback.extract_tb(error.__traceback__)
-    first = next((i for i, frame in enumerate(frames) if os.path.dirname(frame.filename) == folder), 0)
+    ours = (i for i, frame in enumerate(frames) if os.path.dirname(frame.filename) == folder)
+    first = next(ours, max(0, len(frames) - END_FRAMES))
     text = "".join(traceback.format_list(frames[first:])) + "".join(traceback.format_exception_only(error))
     return text.replace(folder + "/", "")[-DETAIL_LENGTH:]
 
