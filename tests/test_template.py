@@ -534,6 +534,19 @@ def test_the_smoke_run_passes_what_works(lib: SimpleNamespace, folder: Path) -> 
     lib.smoke.smoke(components(), context(), folder)
 
 
+def test_layers_that_forward_does_not_use_are_named(lib: SimpleNamespace) -> None:
+    unused = """
+class Model(Model):
+    def __init__(self, context):
+        super().__init__(context)
+        self.network = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(4))
+"""
+    with pytest.raises(lib.template.ContractError, match=r"does not use self\.network"):
+        components(model=unused).build_model(context())
+    used = unused + "    def forward(self, images):\n        return self.network(images)\n"
+    assert components(model=used).build_model(context()).network[0].weight.shape == (4, 1, 3, 3)
+
+
 def test_the_culprit_is_the_component_deepest_in_the_traceback(lib: SimpleNamespace, tmp_path: Path) -> None:
     for component in ("data", "model", "training"):
         code = compile("def fail():\n    raise ValueError('x')\n", str(tmp_path / f"{component}.py"), "exec")

@@ -43,8 +43,14 @@ class Components:
         if not isinstance(model, ImageClassifier):
             raise ContractError("model.py: class Model must subclass template.ImageClassifier.")
         model.optimizers_from = self.training.configure_optimizers
-        if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+        if _unmeasured(model):
             self._measure(model, context)
+        unused = _unmeasured(model)
+        if unused:
+            raise ContractError(
+                f"model.py: forward does not use self.{unused[0]}: use it, or delete it from __init__ "
+                "(a layer that finds the size of its inputs has to see some)."
+            )
         return model
 
     def _measure(self, model: ImageClassifier, context: Context) -> None:
@@ -70,6 +76,15 @@ class Components:
     def trainer_kwargs(self, context: Context) -> dict[str, Any]:
         kwargs = self.training.trainer_kwargs(context)
         return checked_trainer_kwargs(kwargs)
+
+
+def _unmeasured(model: ImageClassifier) -> list[str]:
+    """The attributes of the model with layers that do not know the size of their inputs yet."""
+    return list(
+        dict.fromkeys(
+            name.split(".")[0] for name, value in model.named_parameters() if isinstance(value, UninitializedParameter)
+        )
+    )
 
 
 def checked_trainer_kwargs(kwargs: Any) -> dict[str, Any]:
