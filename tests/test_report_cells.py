@@ -14,7 +14,7 @@ from improve.journal import JOURNAL
 from improve.recorded import Cost
 from improve.report.study.cells import Cell, Table
 from improve.report.study.layout import study_tables
-from improve.report.study.printed import METHODS, PrintedTable, tables
+from improve.report.study.printed import METHODS, PrintedTable, llm_label, tables
 from improve.report.study.runs import StudyRun, load_runs
 from improve.report.study.shown import shown
 from improve.report.study.words import endings, notes, story, warnings
@@ -78,7 +78,7 @@ def test_a_cell_says_what_its_runs_say(tmp_path: Path) -> None:
     assert "price unknown" in shown(other).cost
     assert any("no pipeline could be scored" in ending for ending in endings(table))
     assert "4 with a score, 1 failed, 1 unfinished" in story(table)[0]
-    assert "and what 1 run of unknown price cost" in story(table)[1]
+    assert "and an unknown price (1 run)" in story(table)[1]
 
 
 def test_cells_without_a_run_are_shown_as_such(tmp_path: Path) -> None:
@@ -276,3 +276,16 @@ def test_what_a_run_spent_is_that_of_its_steps(tmp_path: Path) -> None:
     assert [step.best for step in read.steps] == [pytest.approx(value) for value in (0.6, 0.7, 0.7)]
     assert [step.component for step in read.steps] == ["first", "model", "data"]
     assert (read.first, read.accuracy, read.flattery) == (pytest.approx(0.6), pytest.approx(0.7), pytest.approx(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "label"),
+    [
+        ("o1", "openai/o1-2024-12-17", "o1"),
+        ("o1", "openai/o3", "o1 (o3)"),
+        ("local", "openai/qwen2.5-coder-1.5b", "local (qwen2.5-coder-1.5b)"),
+        ("mine", "openai/gpt-5", "mine"),
+    ],
+)
+def test_a_row_names_the_model_where_its_option_may_be_given_any(name: str, model: str, label: str) -> None:
+    assert llm_label({"llm.name": name, "llm.model": model}) == label

@@ -137,7 +137,7 @@ def _plain(settings: Mapping[str, str]) -> str:
 
 
 def llm_label(settings: Mapping[str, str]) -> str:
-    """The language model of a run: the option's name, and the model's own where the option was given another one.
+    """The language model of a run: the option's name, and the model's own where the option may be given any.
 
     Only runs whose label is the option's name alone can be compared with what the paper prints for that model.
     """
@@ -145,6 +145,6 @@ def llm_label(settings: Mapping[str, str]) -> str:
     name = OTHER_MODELS.get(name, name)
     bare = model.rsplit("/", 1)[-1]
     several = any(key.startswith("llm.roles.") and value != "null" for key, value in settings.items())
-    own = {row.llm for table in tables().values() for row in table.rows}
+    own = {"local", *(row.llm for table in tables().values() for row in table.rows)}
     another = name in own and bare != name and not bare.startswith(f"{name}-20")  # a dated snapshot is the model itself
     return name + (f" ({bare})" if another else "") + (" and others" if several else "")

@@ -57,7 +57,7 @@ def _paid(runs: Sequence[StudyRun]) -> str:
     if not unknown:
         return money(known, all(run.rule_based for run in runs))
     rest = f"{money(known, False)} and " if known else ""
-    return f"{rest}what {count(unknown, 'run')} of unknown price cost"
+    return f"{rest}an unknown price ({count(unknown, 'run')})"
 
 
 def warnings(table: Table) -> list[str]:
