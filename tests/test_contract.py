@@ -40,6 +40,12 @@ def test_good_components_pass() -> None:
         ("model", WITHOUT_FORWARD.replace("(ImageC", "(template.ImageC"), Reason.CONTRACT, "must define forward"),
         ("model", components.model() + OWN_OPTIMIZER, Reason.CONTRACT, "delete configure_optimizers"),
         ("model", FORGOTTEN, Reason.IMPORT, "add `from layers import conv_block` and `from layers import classifier`"),
+        (
+            "model",
+            components.model().replace("from template import ImageClassifier\n", "").replace("(Im", "(template.Im"),
+            Reason.IMPORT,
+            "add `import template` at the top",
+        ),
         ("training", components.training().removeprefix("import torch\n"), Reason.IMPORT, "add `import torch` at"),
     ],
 )

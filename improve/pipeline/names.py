@@ -17,6 +17,9 @@ USUAL: Mapping[str, str] = {
     "timm": "import timm",
     "v2": "from torchvision.transforms import v2",
     "math": "import math",
+    "torchvision": "import torchvision",
+    "pl": "import pytorch_lightning as pl",
+    **{module: f"import {module}" for module in ("template", "augment", "layers")},
 }
 
 NAMED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
