@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from tests.support.scripted_llm import Answer, ScriptedServer, completion, error
 
 GOOD = components.fenced(training=components.training())
 SOURCES = {"data": components.DATA, "model": components.model(), "training": components.training()}
+
+EMPTY = {"card": "", "context": "", "history": "", "log": "", "sources": {}, "all_components": False}
 
 
 @contextmanager
@@ -105,6 +108,15 @@ def test_a_change_that_was_rejected_is_not_tried_again_word_for_word(tmp_path: P
         assert proposal.component == "data"
     assert "was tried in iteration 1 and rejected" in last_prompt(server)
     assert "best for data or training" in last_prompt(server)
+
+
+def test_feedback_that_is_copied_from_the_form_is_asked_for_again(tmp_path: Path) -> None:
+    form = re.findall(r'"feedback": "(.+)"}', PromptSet("improve").render("analyst", **EMPTY).user)[-1]
+    copied = json.dumps({"component": "model", "feedback": form})
+    good = json.dumps({"component": "model", "feedback": "64 channels"})
+    with team(tmp_path, copied, good) as (one, server):
+        assert one.analyst(1, "[]", "{}", SOURCES).feedback == "64 channels"
+    assert "copied from the form" in last_prompt(server)
 
 
 def test_a_model_that_insists_on_a_rejected_change_has_its_way(tmp_path: Path) -> None:

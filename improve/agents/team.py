@@ -6,6 +6,7 @@ that the provider declines is not sent again.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -140,6 +141,11 @@ class Team:
 
         def read(reply: str) -> Proposal:
             proposal = _proposal(reply, choices)
+            if json.dumps({"feedback": proposal.feedback}, ensure_ascii=False)[1:-1] in prompt.user:
+                raise UnusableReply(
+                    "its feedback is copied from the form that was asked for. Say what the engineer is to change, with "
+                    "names and numbers from the files above."
+                )
             before = (rejected or {}).get((proposal.component, proposal.feedback))
             if before is not None and next(patience, None) is not None:
                 others = " or ".join(name for name in choices if name != proposal.component)
