@@ -137,26 +137,12 @@ def fit(
     pl.seed_everything(context.seed, workers=True, verbose=False)
     data = components.build_data(context)
     data.attach(data_folder)
-    images, batch_size = len(data.train_rows), data.batch_size
-    context = context.replace(train_images=images, steps_per_epoch=max(1, images // batch_size))
-    kwargs = components.trainer_kwargs(context)
-    batches = _limited(kwargs, context.steps_per_epoch)
-    context = context.replace(steps_per_epoch=batches)
-    affordable = batches
-    if limit is None:
-        kwargs["max_epochs"], affordable = affordable_length(
-            components, context, data, kwargs["max_epochs"], started, report
-        )
-    if affordable < batches:
-        kwargs["limit_train_batches"] = affordable
-        context = context.replace(train_images=min(images, affordable * batch_size))
-    steps = math.ceil(affordable / _accumulation(kwargs))
-    context = context.replace(max_epochs=kwargs["max_epochs"], steps_per_epoch=steps)
+    context, kwargs, thinned = _planned(components, context, data, limit is None, started, report)
     pl.seed_everything(context.seed, workers=True, verbose=False)
     data, model = components.build_data(context), components.build_model(context)
     data.attach(data_folder)
     # Validating on all images would take longer than a training that sees few of them.
-    data.validation_rows = data.validation_rows[:: max(1, batches // affordable)]
+    data.validation_rows = data.validation_rows[::thinned]
     callbacks: list[Callback] = [EpochLog(out, context.max_epochs, report)]
     decay = components.ema_decay()
     if decay is not None:
@@ -179,6 +165,31 @@ def fit(
         # The time limit came before the first validation.
         save_weights(model, out)
     return context
+
+
+def _planned(
+    components: Components, context: Context, data: ImageDataModule, timed: bool, started: float, report: Report
+) -> tuple[Context, dict[str, Any], int]:
+    """The context with the epochs and steps of the training, Trainer arguments for them, and of how many validation
+    images one is used. `timed`: whether the training is laid out to fit in the time limit."""
+    images = len(data.train_rows)
+    kwargs = components.trainer_kwargs(context.replace(train_images=images, steps_per_epoch=_whole(data)))
+    batches = affordable = _limited(kwargs, _whole(data))
+    if timed:
+        wanted = kwargs["max_epochs"]
+        context = context.replace(train_images=images, steps_per_epoch=batches)
+        kwargs["max_epochs"], affordable = affordable_length(components, context, data, wanted, started, report)
+    if affordable < batches:
+        kwargs["limit_train_batches"] = affordable
+        images = min(images, affordable * data.batch_size)
+    steps = math.ceil(affordable / _accumulation(kwargs))
+    context = context.replace(train_images=images, max_epochs=kwargs["max_epochs"], steps_per_epoch=steps)
+    return context, kwargs, max(1, batches // affordable)
+
+
+def _whole(data: ImageDataModule) -> int:
+    """The batches of an epoch over all images."""
+    return max(1, len(data.train_rows) // data.batch_size)
 
 
 def _accumulation(kwargs: dict[str, Any]) -> int:
