@@ -118,8 +118,8 @@ def _fitting(epochs: int, planned: int) -> str:
 
 
 def _one_digit(number: int) -> int:
-    scale = 10 ** max(0, len(str(number)) - 1)
-    return max(1, round(number / scale)) * scale if number else 0
+    scale: int = 10 ** (len(str(number)) - 1)
+    return round(number / scale) * scale
 
 
 def _short(value: Any) -> Any:
