@@ -29,6 +29,7 @@ def test_good_components_pass() -> None:
         ("model", "class Model(:\n", Reason.SYNTAX, "line 1"),
         ("model", "x = '\0'\n", Reason.SYNTAX, "null"),
         ("model", "(" * 5000 + ")" * 5000, Reason.SYNTAX, ""),
+        ("model", components.model() + "x = 1" + " + 1" * 5000, Reason.SYNTAX, "too deeply"),
         ("model", "class Net: ...\n", Reason.CONTRACT, "Model"),
         ("training", "batch_size = 3\n", Reason.CONTRACT, "trainer_kwargs, configure_optimizers"),
         ("data", components.DATA + "import albumentations\n", Reason.IMPORT, "albumentations"),
@@ -64,7 +65,6 @@ def test_what_is_wrong_is_named(component: str, source: str, reason: Reason, say
         components.model() + "from layers import *\nx = [conv_block(8) for _ in 'ab']\n",
         components.model() + "def f(v2):\n    return [v2 for F in 'ab' if F]\n",
         components.model() + "try:\n    pass\nexcept ValueError as np:\n    print(np)\n",
-        "from __future__ import annotations\n" + components.model() + "def f(x: torch.Tensor) -> np.ndarray: ...\n",
         components.model() + "unknown_name = lambda: some_other_name\n",  # not ours to know
         WITHOUT_FORWARD.replace("class Model(ImageClassifier)", "class Net(ImageClassifier)")
         + "class Model(Net): ...\n",

@@ -49,7 +49,10 @@ def check_component(component: Component, source: str) -> Failure | None:
         return fail(Reason.SYNTAX, f"{getattr(error, 'msg', error)} (line {line}).", text)
     except (RecursionError, MemoryError):
         return fail(Reason.SYNTAX, "nested too deeply to be parsed.")
-    return next((fail(reason, message) for reason, message in _problems(component, tree)), None)
+    try:
+        return next((fail(reason, message) for reason, message in _problems(component, tree)), None)
+    except RecursionError:
+        return fail(Reason.SYNTAX, "nested too deeply to be read.")
 
 
 def _problems(component: Component, tree: ast.Module) -> Iterator[tuple[Reason, str]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from pyflakes.checker import Checker
+from pyflakes.messages import UndefinedName
 
 # What pipelines import most, as they call it, besides what the template's own modules define.
 USUAL: Mapping[str, str] = {
@@ -21,8 +23,6 @@ USUAL: Mapping[str, str] = {
     "pl": "import pytorch_lightning as pl",
     **{module: f"import {module}" for module in ("template", "augment", "layers")},
 }
-
-NAMED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
 
 
 def defined(tree: ast.Module) -> set[str]:
@@ -52,49 +52,14 @@ def packages(tree: ast.Module) -> Iterator[str]:
 
 
 def forgotten_imports(tree: ast.Module, template: Path) -> dict[str, str]:
-    """Names that are used, that nothing in the module binds, and the line that would import each, in their order.
+    """Names that a module uses without having them, and the line that would import each, in their order.
 
-    Only names of which the line is known: those that the modules in the folder `template` define, and the `USUAL`. A
-    name that is bound anywhere counts as bound everywhere, so what is found is never there when the line is reached.
+    Only names of which the line is known: those that the modules in the folder `template` define, and the `USUAL`.
     """
-    bound: set[str] = set(dir(builtins))
-    used: dict[str, None] = {}
-    unread = set(_annotations(tree))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            if node not in unread:
-                used[node.id] = None
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            if any(alias.name == "*" for alias in node.names):
-                return {}
-            bound.update(alias.asname or alias.name.split(".")[0] for alias in node.names)
-        else:
-            bound.update(_binds(node))
     lines = {**USUAL, **_offered(template)}
-    return {name: lines[name] for name in used if name not in bound and name in lines}
-
-
-def _annotations(tree: ast.Module) -> Iterator[ast.AST]:
-    """All that stands in annotations, where nothing reads them."""
-    if any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body):
-        for node in ast.walk(tree):
-            for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
-                if isinstance(part, ast.AST):
-                    yield from ast.walk(part)
-
-
-def _binds(node: ast.AST) -> Iterator[str]:
-    """The names that a node other than an import binds, in whichever scope."""
-    if isinstance(node, ast.Name):
-        yield node.id
-    elif isinstance(node, ast.arg):
-        yield node.arg
-    elif isinstance(node, (ast.Global, ast.Nonlocal)):
-        yield from node.names
-    elif isinstance(node, NAMED):
-        yield node.name or ""
-    elif isinstance(node, ast.MatchMapping) and node.rest:
-        yield node.rest
+    messages = sorted(Checker(tree).messages, key=lambda message: (message.lineno, message.col))
+    missing = [message.message_args[0] for message in messages if isinstance(message, UndefinedName)]
+    return {name: lines[name] for name in missing if name in lines}
 
 
 @functools.cache
