@@ -101,7 +101,7 @@ def correct(difficulty: Single, accuracy: Array) -> NDArray[np.bool_]:
 
 
 def decide(right: NDArray[np.bool_], was_right: NDArray[np.bool_], alpha: float | None) -> NDArray[np.bool_]:
-    """`improve.acceptance.judge` for many runs at once."""
+    """`improve.judging.acceptance.judge` for many runs at once."""
     wins, losses = (right & ~was_right).sum(axis=1), (was_right & ~right).sum(axis=1)
     if alpha is None:
         return np.asarray(wins > losses)

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets import sources
 from improve.datasets.corruptions import NAMES, corrupt, draw
 from improve.datasets.source import Downloads, Source, from_arrays

@@ -14,16 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from improve.compose import CONF, config_from, override
-from improve.config import check
-from improve.costs import costs
+from improve.config.compose import config_from, override
+from improve.config.places import CONF
+from improve.config.schema import check
 from improve.display.sentences import warnings
 from improve.domain import Score
 from improve.errors import ConfigError, Interrupted
-from improve.history import History, Iteration
-from improve.records import TestRecord
+from improve.record.history import History, Iteration
+from improve.record.kinds import TestRecord
 from improve.report import write_run_page
 from improve.session import run
+from improve.spending.costs import costs
 
 if TYPE_CHECKING:
     import pandas

@@ -99,7 +99,7 @@ def _data(arguments: Sequence[str]) -> int:
     parser.add_argument("settings", nargs="*", help="as for `improve run`: dataset=folder dataset.path=PHOTOS …")
     parser.add_argument("-o", "--out", type=Path, help="show: the picture (default: sheet.png)")
     parsed = parser.parse_intermixed_args(arguments)
-    from improve.looking import check_data, show_data
+    from improve.commands.data import check_data, show_data
 
     if parsed.command == "check":
         return check_data(parsed.settings)
@@ -108,7 +108,7 @@ def _data(arguments: Sequence[str]) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from improve.predicting import predict
+    from improve.commands.predict import predict
 
     predict(arguments.run, arguments.images, arguments.out, arguments.sandbox)
     return 0
@@ -156,7 +156,7 @@ def _add_report(report: argparse.ArgumentParser) -> None:
 def _report(arguments: argparse.Namespace) -> int:
     if arguments.wandb:
         return _report_to_wandb(arguments.paths, arguments.project, arguments.entity)
-    from improve.recorded import is_run
+    from improve.record.runs import is_run
     from improve.report import write_run_page
     from improve.report.study import Options, leaderboards, write_study
 
@@ -185,14 +185,14 @@ def _cassette(arguments: argparse.Namespace) -> int:
 
 
 def _prompts(arguments: argparse.Namespace) -> int:
-    from improve.previewing import show
+    from improve.commands.prompts import show
 
     print(show(arguments.role, arguments.overrides))
     return 0
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from improve.doctor import main as doctor
+    from improve.commands.doctor import main as doctor
 
     return doctor(arguments.overrides, arguments.config_dir)
 

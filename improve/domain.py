@@ -61,7 +61,7 @@ class Failure:
     detail: str = ""
 
     def record(self) -> dict[str, Any]:
-        """As journals hold it (`improve.records.FailureRecord`)."""
+        """As journals hold it (`improve.record.kinds.FailureRecord`)."""
         return {**dataclasses.asdict(self), "reason": self.reason.value}
 
     @classmethod

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -18,14 +17,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from improve.compose import explain, quoted, register_schema, to_config
-from improve.config import check
+from improve.config.compose import explain, quoted, register_schema, to_config
+from improve.config.places import CONF
+from improve.config.schema import check
 from improve.errors import ConfigError, ImproveError, Interrupted
 
-CONF = str(Path(__file__).resolve().parent / "conf")
 
-
-@hydra.main(version_base="1.3", config_path=CONF, config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(values: DictConfig) -> Any:
     """One run, or one of a study, whose outcome goes back to the sweeper, be it in another process."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -41,7 +39,7 @@ def _alone(values: DictConfig) -> None:
     config = to_config(values)
     check(config)
     if config.dry_run:
-        from improve.dry_run import dry_run, print_dry_run
+        from improve.commands.dry_run import dry_run, print_dry_run
 
         print_dry_run(dry_run(config))
         return

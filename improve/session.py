@@ -12,35 +12,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from improve.agents.prompts import PromptSet
 from improve.agents.team import Team
 from improve.agents.views import dump
-from improve.budget import Budget, BudgetUsed, Training, check_prices
-from improve.cache import cache_folder
-from improve.config import Config, selection_split
-from improve.costs import by_iteration, by_role
+from improve.config.places import cache_folder
+from improve.config.schema import Config, selection_split
 from improve.datasets import Dataset, check_source, prepare, require_sound
-from improve.datasets.audit_record import audit_record
+from improve.datasets.inspection_record import audit_record
 from improve.display import Display, make_display, print_end_card
 from improve.errors import BudgetError, ConfigError, Interrupted, LLMError, RunChanged, RunFailed
 from improve.execution import machine
 from improve.execution.local import LocalExecutor, hard_limit
-from improve.folders import earlier_attempts, folder_of, make_folder, past_of, set_aside
-from improve.history import History
-from improve.journal import JOURNAL, LOCK, Journal
+from improve.llm.backend import LiveModels, Source
 from improve.llm.replay import Replay
-from improve.llm.source import LiveModels, Source
 from improve.pipeline.architecture import informed
 from improve.pipeline.export import export
 from improve.pipeline.fetch_weights import fetch_weights
 from improve.pipeline.weights import usable_weights
-from improve.prompts import PromptSet
-from improve.provenance import check_resume, run_record
+from improve.record.folders import earlier_attempts, folder_of, make_folder, past_of, set_aside
+from improve.record.history import History
+from improve.record.journal import JOURNAL, LOCK, Journal
+from improve.record.provenance import check_resume, run_record
+from improve.refinement.final import score_test
+from improve.refinement.workshop import Workshop
 from improve.report import write_run_page
 from improve.sandbox import choose
 from improve.signals import stopped_by_signals
+from improve.spending.budget import Budget, BudgetUsed, Training, check_prices
+from improve.spending.costs import by_iteration, by_role
 from improve.strategies import strategy
-from improve.strategies.final import score_test
-from improve.strategies.workshop import Workshop
 from improve.tracking import Tracker, check_installed
 
 

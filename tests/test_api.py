@@ -13,9 +13,9 @@ import pytest
 
 import improve
 from improve.api import _overrides
-from improve.compose import config_from
+from improve.config.compose import config_from
 from improve.errors import ConfigError, DataError, ImproveError, LLMError
-from improve.history import PAPER_PROTOCOL
+from improve.record.history import PAPER_PROTOCOL
 
 
 def tiny(folder: Path, cache: Path) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def test_importing_improve_is_light() -> None:
 def test_a_program_that_uses_hydra_keeps_its_own() -> None:
     program = (
         "import hydra; from hydra.core.global_hydra import GlobalHydra\n"
-        "from improve.compose import config_from\n"
+        "from improve.config.compose import config_from\n"
         "with hydra.initialize(version_base='1.3'):\n"
         "    own = GlobalHydra.instance().hydra\n"
         "    assert config_from(['dataset=digits']).dataset.name == 'digits'\n"

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent / "improve"
+from tests.support import paths
+
+ROOT = paths.ROOT / "improve"
 ORDER = (
-    "pipeline.template", "__init__", "errors", "cache", "domain", "config_llm", "config", "compose", "journal",
-    "folders", "signals", "records", "costs", "datasets", "prompts", "llm", "budget", "pipeline", "agents", "sandbox",
-    "scoring", "execution", "acceptance", "strategies", "history", "recorded", "display", "report", "tracking",
-    "theory", "provenance", "session", "api", "looking", "previewing", "estimate", "dry_run", "study", "run", "probe",
-    "doctor", "predicting", "cli",
+    "pipeline.template", "__init__", "errors", "domain", "config", "record.journal", "signals", "record", "spending",
+    "datasets", "expert", "llm", "pipeline", "agents", "sandbox", "judging.scoring", "execution", "judging",
+    "strategies", "refinement", "display", "report", "tracking", "theory", "session", "api", "commands", "study",
+    "run", "cli",
 )  # fmt: skip
 FILES = sorted(path for path in ROOT.rglob("*.py") if "template" not in path.relative_to(ROOT).parts)
 

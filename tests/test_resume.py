@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from improve.journal import JOURNAL, read
-from improve.records import without_durations
+from improve.record.journal import JOURNAL, read
+from improve.record.kinds import without_durations
 from tests.support import components
 from tests.support.scripted_llm import ScriptedServer, role_of, scripted_llm
 

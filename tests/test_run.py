@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from improve.domain import Verdict
-from improve.history import History
-from improve.journal import read
+from improve.record.history import History
+from improve.record.journal import read
 from tests.support import components
 from tests.support.scripted_llm import role_of, scripted_llm
 

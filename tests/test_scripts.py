@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[1]
+from tests.support import paths
+
+REPO = paths.ROOT
 SCRIPTS = [*sorted((REPO / "scripts").glob("*.sh")), REPO / ".ci" / "run"]
 TOOLS = ["bash", "cat", "dirname", "env", "flock", "mkdir", "mv", "paste", "rm", "sha256sum", "sleep", "sort"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "improve", source / "improve", ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    program = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+    for name in ("improve", "conf"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    program = "import sys; from hatchling import build; print(build.build_wheel(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", program, str(target)], cwd=source, capture_output=True, text=True, timeout=120
     )
@@ -32,15 +33,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_it_carries_every_file_of_the_package(installed: Path) -> None:
-    def files(folder: Path) -> set[str]:
+def test_it_carries_every_file_of_the_package_and_every_option(installed: Path) -> None:
+    def files(folder: Path, prefix: str = "") -> set[str]:
         return {
-            str(path.relative_to(folder))
-            for path in (folder / "improve").rglob("*")
+            prefix + str(path.relative_to(folder))
+            for path in folder.rglob("*")
             if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.parts[-3:-1])
         }
 
-    assert files(installed) == files(ROOT)
+    assert files(installed / "improve") == files(ROOT / "improve") | files(ROOT / "conf", "conf/")
 
 
 def test_it_runs_from_any_folder(installed: Path, tmp_path: Path) -> None:

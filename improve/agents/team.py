@@ -21,13 +21,13 @@ from improve.agents.parsing import (
     plain_text,
     whole_pipeline,
 )
-from improve.budget import Budget
+from improve.agents.prompts import Prompt, PromptSet
 from improve.domain import COMPONENTS, ENGINEER_OF, Component, Failure, Pipeline, Reason, Role
-from improve.journal import Journal
 from improve.llm import schema
+from improve.llm.backend import Question, Source
 from improve.llm.reply import CONTEXT, LENGTH, REFUSED
-from improve.llm.source import Question, Source
-from improve.prompts import Prompt, PromptSet
+from improve.record.journal import Journal
+from improve.spending.budget import Budget
 
 PLAN_LENGTH = 4000
 SUMMARY_LENGTH = 400

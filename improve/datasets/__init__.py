@@ -9,14 +9,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from improve.cache import cache_folder
-from improve.config import DatasetConfig
+from improve.config.places import cache_folder
+from improve.config.schema import DatasetConfig
 from improve.datasets import sources
 from improve.datasets.build import fill_entry
-from improve.datasets.cache import ensure
 from improve.datasets.dataset import Dataset, open_dataset
 from improve.datasets.findings import Finding, require_sound
 from improve.datasets.source import Downloads
+from improve.datasets.store import ensure
 from improve.domain import Split
 from improve.errors import DataError
 from improve.pipeline.template import images

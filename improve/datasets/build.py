@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets import card
-from improve.datasets.audit import Evidence, audit
-from improve.datasets.cache import allocate, file_hash, forget_times, write_array
 from improve.datasets.dataset import HIDDEN, IMAGES, LABELS, MANIFEST, STRATA
 from improve.datasets.findings import Finding
+from improve.datasets.inspection import Evidence, audit
 from improve.datasets.near_duplicates import near_pairs
 from improve.datasets.progress import Bar
 from improve.datasets.source import PARTS, SELECTION, TEST, TRAIN, Source
 from improve.datasets.split import Items, given_in_two, order, split, split_in_two, together
+from improve.datasets.store import allocate, file_hash, forget_times, write_array
 from improve.domain import Split
 from improve.errors import DataError
 from improve.pipeline.template import images as preparation

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.fetch import check_folder, fetching, unpack
 from improve.datasets.source import Downloads
 from improve.errors import DataError

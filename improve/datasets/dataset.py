@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from improve.datasets import card
-from improve.datasets.cache import explained, file_hash, forget_times, write_array
 from improve.datasets.findings import Finding
+from improve.datasets.store import explained, file_hash, forget_times, write_array
 from improve.domain import Split
 from improve.errors import DataError
 

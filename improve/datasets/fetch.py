@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import URLError
 
-from improve.datasets.cache import FORBIDDEN, FULL, locked
 from improve.datasets.source import Downloads
+from improve.datasets.store import FORBIDDEN, FULL, locked
 from improve.errors import DataError
 
 SILENCE_SECONDS = 20.0  # a server that says nothing for so long is out of reach

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.source import Raw, Source
 from improve.pipeline.template.images import DAMAGE, UnreadableImage, decode, formats
 

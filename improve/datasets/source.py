@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.pipeline.template.images import Picture
 
 # Parts of a prepared dataset, as numbers in arrays.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.source import FREE, SELECTION, TEST, TRAIN, UNUSED
 from improve.errors import DataError
 

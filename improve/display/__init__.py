@@ -11,7 +11,7 @@ from typing import Protocol, TextIO
 
 from improve.display.card import print_end_card
 from improve.errors import ConfigError, nearest
-from improve.journal import Record
+from improve.record.journal import Record
 
 __all__ = ["MODES", "Display", "make_display", "print_end_card"]
 

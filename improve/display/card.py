@@ -21,8 +21,8 @@ from improve.display.sentences import (
 )
 from improve.display.terminal import Writer
 from improve.display.text import count, interval, money, one_line, percent, time_taken
-from improve.history import History
-from improve.records import TestRecord
+from improve.record.history import History
+from improve.record.kinds import TestRecord
 
 BEST = "best"  # the folder that a user takes away
 PAGE = "run.html"

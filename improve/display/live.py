@@ -19,8 +19,8 @@ from improve.display.sentences import best_so_far, cost, data_findings, outcome,
 from improve.display.terminal import Writer
 from improve.display.text import duration, one_line
 from improve.domain import Verdict
-from improve.history import History
-from improve.journal import Record
+from improve.record.history import History
+from improve.record.journal import Record
 
 COMPONENT_STYLES = {"data": "cyan", "model": "magenta", "training": "yellow"}
 VERDICT_STYLES = {

@@ -9,8 +9,8 @@ from improve.display.progress import Phase, Progress
 from improve.display.sentences import data_findings, finished, headline, images, outcome, tested, warnings
 from improve.display.terminal import Writer
 from improve.display.text import duration, one_line, trained
-from improve.history import History, Iteration
-from improve.journal import Record
+from improve.record.history import History, Iteration
+from improve.record.journal import Record
 
 QUIET_SECONDS = 30.0  # after so long without a line, the next phase says that the run is alive
 TEXT_LIMIT = 200  # characters of foreign text on a line

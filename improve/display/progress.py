@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from improve.display.text import one_line
-from improve.history import History
-from improve.journal import Record
+from improve.record.history import History
+from improve.record.journal import Record
 
 STAGES = {
     "preparing": "preparing the images",

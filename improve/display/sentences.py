@@ -16,8 +16,8 @@ from improve.display.text import (
     short_count,
 )
 from improve.domain import Verdict
-from improve.history import PAPER_PROTOCOL, History, Iteration
-from improve.records import RunRecord, TestRecord
+from improve.record.history import PAPER_PROTOCOL, History, Iteration
+from improve.record.kinds import RunRecord, TestRecord
 
 SPLITS = (("train", "training"), ("selection", "selection"), ("test", "test"))
 

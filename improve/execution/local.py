@@ -20,16 +20,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from improve.config import ExecutorConfig
+from improve.config.schema import ExecutorConfig
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline, Reason
 from improve.execution import machine
 from improve.execution.cell import Cell
 from improve.execution.status import ROW_KEYS, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
+from improve.judging.scoring import BadPredictions, parse_predictions
 from improve.pipeline.export import WEIGHTS
 from improve.sandbox import Limits, Sandbox, remove
-from improve.scoring import BadPredictions, parse_predictions
 
 GIB = 1024**3
 MIB = 1024**2

@@ -8,7 +8,7 @@ import os
 import platform
 from pathlib import Path
 
-from improve.config import ExecutorConfig
+from improve.config.schema import ExecutorConfig
 
 LIBRARIES = ("torch", "torchvision", "timm", "pytorch-lightning")
 NVIDIA = Path("/proc/driver/nvidia/gpus")

@@ -13,8 +13,8 @@ from typing import Any
 
 import pydantic
 
-from improve import journal
 from improve.errors import LLMError, ResumeError
+from improve.record import journal
 
 FORMAT = "improve cassette, version 1"
 MAKE_ONE = "make one: improve cassette RUN -o FILE.json"

@@ -12,17 +12,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from improve.config_llm import LLMConfig
+from improve.agents.prompts import Prompt
+from improve.config.llm import LLMConfig
 from improve.errors import LLMError
 from improve.llm import reply as replies
 from improve.llm import request
 from improve.llm.faults import CallFailed, Kind, asked_wait, in_words, kind_of
 from improve.llm.library import load, provider_of
-from improve.llm.price import price_of
 from improve.llm.reply import Reply
 from improve.llm.retry import policy
 from improve.llm.secrets import redact
-from improve.prompts import Prompt
+from improve.spending.prices import price_of
 
 MAX_ERROR = 10_000  # characters of an error that are looked at
 OFFLINE_PROVIDER = "offline"
@@ -52,7 +52,7 @@ class Client:
         Raises `LLMError` for what retrying cannot mend (key, credit, address) and for what did not pass in time.
         """
         if self.offline:
-            from improve.llm.offline.expert import answer
+            from improve.expert.expert import answer
 
             text = answer(prompt.system, prompt.user, self._seed(sample), self.config.model.endswith("/random"))
             return Reply(text, "stop", dict(replies.NOTHING), 0.0, 0.0)

@@ -7,8 +7,8 @@ import urllib.request
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from improve.config import Config
-from improve.config_llm import LLMConfig
+from improve.config.llm import LLMConfig
+from improve.config.schema import Config
 from improve.domain import Role
 from improve.errors import LLMError
 from improve.llm.client import Client, has_key

@@ -9,9 +9,9 @@ from typing import Any
 
 from improve.errors import LLMError
 from improve.llm import cassette
+from improve.llm.backend import Answer, Question
 from improve.llm.reply import Reply
-from improve.llm.source import Answer, Question
-from improve.llm.worst_case import NOTHING, Most
+from improve.spending.worst_case import NOTHING, Most
 
 
 class Replay:

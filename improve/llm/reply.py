@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from improve.config_llm import LLMConfig
-from improve.llm.price import price_of
+from improve.config.llm import LLMConfig
 from improve.llm.secrets import redact
+from improve.spending.prices import price_of
 
 MAX_TEXT = 200_000  # characters; the rest of a longer reply is dropped, and it counts as cut off
 NOTHING = {"input": 0, "cached": 0, "reasoning": 0, "output": 0}

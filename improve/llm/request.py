@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from improve.config_llm import STRUCTURED, LLMConfig
+from improve.agents.prompts import Prompt
+from improve.config.llm import STRUCTURED, LLMConfig
 from improve.llm.library import takes
-from improve.prompts import Prompt
 
 BYTES_PER_TOKEN = 3  # of English and Python; real tokenizers need 3.3 to 4.5, so this errs towards more tokens
 LEAST_OUTPUT = 256  # tokens; a reply with fewer is not worth asking for

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from improve.agents.prompts import Prompt
 from improve.llm import reply as replies
 from improve.llm.client import Client
-from improve.prompts import Prompt
 
 PROMPT = Prompt("You answer in one word.\n", "Write the word: ready\n")
 TIMEOUT_SECONDS = 120.0  # a reasoning model, or a small machine that loads its model first

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from improve.config import Config
+from improve.config.schema import Config
 from improve.datasets import Dataset
 from improve.errors import ConfigError
 from improve.pipeline.weights import describe

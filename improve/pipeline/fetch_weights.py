@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from improve.config import ExecutorConfig
+from improve.config.schema import ExecutorConfig
 from improve.errors import ConfigError
 from improve.pipeline.weights import describe, find_weights
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from improve.config import ExecutorConfig
+from improve.config.schema import ExecutorConfig
 from improve.errors import ConfigError, ImproveError
 
 SUFFIXES = (".pth", ".pt", ".safetensors", ".bin")

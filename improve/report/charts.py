@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from improve.display.text import interval, percent, points
 from improve.domain import Verdict
-from improve.history import History, Iteration
+from improve.record.history import History, Iteration
 
 MARK_NAMES = {
     Verdict.ACCEPTED: "accepted",

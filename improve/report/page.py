@@ -32,7 +32,7 @@ from improve.display.text import (
     trained,
 )
 from improve.errors import ImproveError
-from improve.history import History
+from improve.record.history import History
 from improve.report.files import RunFiles
 from improve.report.view import run_view
 

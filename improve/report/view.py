@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import yaml
 
-from improve.costs import Costs, by_role, call_tokens
 from improve.display.sentences import comparison, doubt, images, not_accepted, replays, tries, unpriced, warnings
 from improve.display.text import cut_middle, last_overwritten, llm_name, one_line, percent
 from improve.domain import COMPONENTS, Verdict
-from improve.history import History, Iteration
-from improve.records import LLMRecord, TestRecord
+from improve.record.history import History, Iteration
+from improve.record.kinds import LLMRecord, TestRecord
 from improve.report.charts import MARK_NAMES, ScoreChart, score_chart
 from improve.report.confusion import Confusion, confusion
 from improve.report.curves import CurveChart, curve_charts
 from improve.report.diffs import Diff, diff
 from improve.report.files import RunFiles
+from improve.spending.costs import Costs, by_role, call_tokens
 
 LOG_BYTES = 12_000
 CALL_CHARACTERS = 40_000

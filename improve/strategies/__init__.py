@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from improve.errors import ConfigError, nearest
+from improve.refinement.workshop import Workshop
 from improve.strategies.all_at_once import all_at_once
 from improve.strategies.iterative import iterative
-from improve.strategies.workshop import Workshop
 from improve.strategies.zero_shot import zero_shot
 
 STRATEGIES: dict[str, Callable[[Workshop], None]] = {

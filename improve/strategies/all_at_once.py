@@ -7,8 +7,8 @@ in every iteration, rather than focusing on improving one component at a time". 
 from __future__ import annotations
 
 from improve.agents.team import NoUsableReply
+from improve.refinement.workshop import Workshop
 from improve.strategies.iterative import begin
-from improve.strategies.workshop import Workshop
 
 
 def all_at_once(workshop: Workshop) -> None:

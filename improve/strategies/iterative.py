@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from improve.agents.team import NoUsableReply
-from improve.strategies.workshop import Workshop
+from improve.refinement.workshop import Workshop
 
 
 def iterative(workshop: Workshop) -> None:

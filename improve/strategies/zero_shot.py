@@ -8,7 +8,7 @@ adds to mere repetition. Both are scored on the test images like every run: the 
 from __future__ import annotations
 
 from improve.agents.team import NoUsableReply
-from improve.strategies.workshop import Workshop
+from improve.refinement.workshop import Workshop
 
 
 def zero_shot(workshop: Workshop) -> None:

@@ -7,14 +7,14 @@ import functools
 import json
 import sys
 
-from improve.cache import cache_folder
-from improve.compose import config_from
-from improve.config import Config, DatasetConfig, settings
+from improve.commands.dry_run import DryRun, dry_run, print_line
+from improve.commands.prompts import Preview
+from improve.config.compose import config_from
+from improve.config.places import cache_folder
+from improve.config.schema import Config, DatasetConfig, settings
 from improve.datasets import at_hand
-from improve.dry_run import DryRun, dry_run, print_line
 from improve.errors import ImproveError
-from improve.folders import folder_of
-from improve.previewing import Preview
+from improve.record.folders import folder_of
 from improve.study.outcome import Outcome
 
 _previews: dict[str, Preview] = {}  # a study's runs have few: each takes seconds

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from improve.config import Config, settings
+from improve.config.schema import Config, settings
 from improve.errors import ImproveError, InUse, RunChanged, RunFailed
-from improve.folders import TRACEBACKS, folder_of, past_of
+from improve.record.folders import TRACEBACKS, folder_of, past_of
 
 
 class State(str, enum.Enum):
@@ -68,7 +68,7 @@ def on_record(config: Config) -> Outcome | None:
     if past is None or not past.finished or (config.retry_failed and not past.scored):
         return None
     # It is costly to import, and code_hash reads all our sources: only where a run is finished.
-    from improve.provenance import code_hash, differences, listed
+    from improve.record.provenance import code_hash, differences, listed
 
     # Keys that are newer than the run have values that change nothing, else it would have another name.
     changes = list(differences(past.config, _within(settings(config), past.config), "config"))

@@ -9,10 +9,10 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from improve.compose import to_config
-from improve.config import Config, check
+from improve.config.compose import to_config
+from improve.config.schema import Config, check
 from improve.errors import ConfigError
-from improve.folders import folder_of
+from improve.record.folders import folder_of
 
 Compose = Callable[[Sequence[str]], DictConfig]  # overrides → the whole configuration with them, Hydra's own included
 

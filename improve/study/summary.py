@@ -10,7 +10,7 @@ from pathlib import Path
 
 from improve.display.text import count
 from improve.errors import ImproveError, RunsFailed
-from improve.folders import past_of
+from improve.record.folders import past_of
 from improve.study.outcome import Outcome, State, on_record
 from improve.study.plan import Job, Plan
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from improve.display.text import count
 from improve.errors import DataError, ImproveError, Interrupted
-from improve.folders import make_folder
+from improve.record.folders import make_folder
 from improve.signals import stopped_by_signals
 from improve.study.outcome import Outcome, on_record
 from improve.study.plan import Job, Plan, refuse
@@ -26,7 +26,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher  # noqa: E
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
 
 if TYPE_CHECKING:
-    from improve.dry_run import DryRun
+    from improve.commands.dry_run import DryRun
 
 
 MANY = 20  # Hydra composes three or four configurations a second on a core that has other work
@@ -95,7 +95,7 @@ class StudySweeper(BasicSweeper):
 
     def _estimate(self, plan: Plan) -> None:
         """`dry_run=true`: a line for each run that is left to do, and the sum."""
-        from improve.dry_run import DryRun, print_sum
+        from improve.commands.dry_run import DryRun, print_sum
 
         finished = _finished(plan)
         left = [job for job in plan.jobs if job.folder not in finished]

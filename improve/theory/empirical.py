@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from improve.recorded import Cost
+from improve.record.runs import Cost
 from improve.theory.estimates import NEEDED, Array, Estimate, ends, too_few, weights
 from improve.theory.runs import GLOBAL, LOCAL, RecordedRun
 

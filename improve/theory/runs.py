@@ -9,8 +9,8 @@ from pathlib import Path
 from improve.display.text import count
 from improve.domain import Verdict
 from improve.errors import DataError, ResumeError
-from improve.history import History, Iteration
-from improve.recorded import Cost, cost_of, run_folders
+from improve.record.history import History, Iteration
+from improve.record.runs import Cost, cost_of, run_folders
 
 LOCAL, GLOBAL = "iterative", "global"
 

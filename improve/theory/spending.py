@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from improve.domain import COMPONENTS
-from improve.recorded import Cost
+from improve.record.runs import Cost
 from improve.theory.estimates import Array, Estimate, estimate, weights
 from improve.theory.runs import GLOBAL, LOCAL, RecordedRun
 

@@ -20,10 +20,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from improve import journal
 from improve.errors import ImproveError
-from improve.history import History
-from improve.journal import JOURNAL
+from improve.record import journal
+from improve.record.history import History
+from improve.record.journal import JOURNAL
 from improve.sandbox.guard import linux
 from improve.tracking.logger import FOLDER, Logger, Target
 from improve.tracking.tracker import KEY

@@ -11,14 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from improve.costs import costs
 from improve.display.sentences import warnings
 from improve.display.text import clean, cut_middle
 from improve.domain import Verdict
-from improve.history import History, Iteration
-from improve.records import TestRecord
+from improve.record.history import History, Iteration
+from improve.record.kinds import TestRecord
 from improve.report.files import RunFiles
 from improve.report.view import diffs_of
+from improve.spending.costs import costs
 
 CELL_CHARACTERS = 20_000  # of a text in the table of iterations
 TAG_CHARACTERS = 64  # more is refused by W&B

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from improve.errors import ImproveError
-from improve.history import History, Iteration
+from improve.record.history import History, Iteration
 from improve.report.files import RunFiles
 from improve.tracking import content
 

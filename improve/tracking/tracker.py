@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from improve.config import TrackingConfig
+from improve.config.schema import TrackingConfig
 from improve.errors import ConfigError
-from improve.journal import Record
+from improve.record.journal import Record
 
 KEY = "WANDB_API_KEY"
 INSTALL = "pip install 'improve-classifier[wandb]'"

@@ -16,9 +16,9 @@ from typing import Any
 from improve.display.text import clean, interval, money, percent
 from improve.domain import Verdict
 from improve.errors import ConfigError, ImproveError
-from improve.history import History
-from improve.recorded import run_folders
-from improve.records import TestRecord
+from improve.record.history import History
+from improve.record.kinds import TestRecord
+from improve.record.runs import run_folders
 from improve.tracking import content
 from improve.tracking.tracker import INSTALL, KEY
 from improve.tracking.upload import out_of_reach

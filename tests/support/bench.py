@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from improve.config import DatasetConfig, ExecutorConfig
+from improve.config.schema import DatasetConfig, ExecutorConfig
 from improve.datasets import Dataset, prepare
 from improve.domain import Failure, Pipeline, Reason
 from improve.execution.cell import Cell
 from improve.execution.local import Fit, LocalExecutor
-from improve.journal import Journal
+from improve.judging.audit import audit
+from improve.judging.scoring import Answers, answers
+from improve.record.journal import Journal
 from improve.sandbox import Sandbox
-from improve.scoring import Answers, answers
-from improve.strategies.audit import audit
+from tests.support import paths
 
-ATTACKS = Path(__file__).parent.parent / "attacks" / "pipelines"
+ATTACKS = paths.ATTACKS / "pipelines"
 CLASSES, SIDE = 4, 8
 COUNTS = {"train": 240, "val": 200, "test": 40}
 NOBODY = 65534  # as whom generated code runs under T3 if we are root

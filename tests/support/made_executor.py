@@ -15,21 +15,21 @@ from typing import Literal
 
 import numpy as np
 
+from improve.agents.prompts import PromptSet
 from improve.agents.team import Team
-from improve.compose import config_from
-from improve.config import Config, check
+from improve.config.compose import config_from
+from improve.config.schema import Config, check
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.execution.local import Fit, LocalExecutor
 from improve.execution.warm import Key
-from improve.journal import Journal
-from improve.llm.source import LiveModels
-from improve.prompts import PromptSet
+from improve.llm.backend import LiveModels
+from improve.record.journal import Journal
+from improve.refinement.final import score_test
+from improve.refinement.workshop import Workshop
 from improve.sandbox import choose
 from improve.session import fixed_variables
 from improve.strategies import strategy
-from improve.strategies.final import score_test
-from improve.strategies.workshop import Workshop
 
 ROWS = ({"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.9, "validation_accuracy": 0.8},)
 

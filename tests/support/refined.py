@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from improve.journal import Journal
+from improve.record.journal import Journal
 
 FAILED = None  # a gain: the candidate had no score
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import improve.report.study
 import improve.session
-from improve.config import Config, settings
+from improve.config.schema import Config, settings
 from improve.errors import LLMError, RunFailed
-from improve.folders import earlier_attempts, folder_of, make_folder
-from improve.journal import Journal
-from improve.provenance import code_hash
+from improve.record.folders import earlier_attempts, folder_of, make_folder
+from improve.record.journal import Journal
+from improve.record.provenance import code_hash
 from improve.run import main
 from improve.signals import stopped_by_signals
 

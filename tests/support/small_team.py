@@ -9,13 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+from improve.agents.prompts import PromptSet
 from improve.agents.team import Team
-from improve.budget import Budget, Training
-from improve.config import BudgetConfig, Config
-from improve.config_llm import LLMConfig
-from improve.journal import Journal
-from improve.llm.source import LiveModels
-from improve.prompts import PromptSet
+from improve.config.llm import LLMConfig
+from improve.config.schema import BudgetConfig, Config
+from improve.llm.backend import LiveModels
+from improve.record.journal import Journal
+from improve.spending.budget import Budget, Training
 
 PRICED = {"usd_per_million_input": 2.0, "usd_per_million_output": 40.0}
 MOST_WRITTEN = 200  # tokens of one reply

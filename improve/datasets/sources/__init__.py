@@ -17,7 +17,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.source import Downloads, Source
 from improve.errors import ConfigError, nearest
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.competitions import Competition
 from improve.datasets.source import Downloads, Source
 from improve.datasets.sources.folder import from_folders, key_of, scan

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.corruptions import NAMES, SIDE, corrupt, draw
 from improve.datasets.files import state
 from improve.datasets.source import TEST, Downloads, Raw, Source

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.files import state
 from improve.datasets.source import SPLIT_NAMES, Downloads, Source, given_part
 from improve.datasets.table import Table, check_files, checked, read_table, source_of

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.source import Downloads, Source, from_arrays
 
 LEVELS = 16  # the library's pixels are 0…16

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.files import state
 from improve.datasets.npz import read_rows
 from improve.datasets.source import Downloads, Source, from_arrays

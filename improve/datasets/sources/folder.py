@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.files import from_files, shown, state
 from improve.datasets.source import SPLIT_NAMES, Downloads, Source, given_part
 from improve.errors import DataError, nearest

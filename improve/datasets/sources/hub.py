@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.fetch import fetching
 from improve.datasets.files import LARGEST_SIZE, SIZE_SAMPLE, state
 from improve.datasets.source import SPLIT_NAMES, Downloads, Raw, Source, given_part

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.competitions import Competition
 from improve.datasets.files import state
 from improve.datasets.source import Downloads, Source

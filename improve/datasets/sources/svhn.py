@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.fetch import check_folder
 from improve.datasets.source import Downloads, Source
 from improve.datasets.vision import load_parts, train_and_test

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from improve.config import DatasetConfig
+from improve.config.schema import DatasetConfig
 from improve.datasets.fetch import check_folder, fetching, unpack
 from improve.datasets.files import from_files, state
 from improve.datasets.source import TEST, TRAIN, Downloads, Source

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from improve.domain import COMPONENTS
-from improve.recorded import Cost
+from improve.record.runs import Cost
 from improve.report import plotting
 from improve.report.plotting import INK, SMALL, Style
 from improve.report.study.cells import Cell, Row, Table

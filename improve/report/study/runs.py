@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from improve.config import PRESENTATION, UNREFINED, Config
+from improve.config.schema import PRESENTATION, UNREFINED, Config
 from improve.display.text import one_line
 from improve.domain import Verdict
 from improve.errors import DataError, ResumeError
-from improve.history import History, Iteration
-from improve.recorded import Cost, cost_of, run_folders
-from improve.records import TestRecord
+from improve.record.history import History, Iteration
+from improve.record.kinds import TestRecord
+from improve.record.runs import Cost, cost_of, run_folders
 
 State = Literal["scored", "failed", "unfinished"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from improve.display.text import count, money, p_value, short_count, time_taken
-from improve.history import PAPER_PROTOCOL
+from improve.record.history import PAPER_PROTOCOL
 from improve.report.study.cells import Cell, Row, Table
 from improve.report.study.leaderboard import CAUTION, Leaderboard
 from improve.report.study.printed import dataset_label

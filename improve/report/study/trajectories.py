@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from improve.domain import COMPONENTS
-from improve.recorded import Cost
+from improve.record.runs import Cost
 from improve.report.study.runs import StudyRun
 
 Array: TypeAlias = NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from improve.display.text import count, money, one_line, short_count, time_taken
-from improve.history import PAPER_PROTOCOL
+from improve.record.history import PAPER_PROTOCOL
 from improve.report.study.cells import Table
 from improve.report.study.printed import dataset_label
 from improve.report.study.runs import StudyRun

@@ -1,0 +1,134 @@
+"""`dry_run=true`: the first prompt as a file, and what the run would ask of its models; nobody is asked, no key needed.
+
+It leaves the run's own folder alone, so that the same command without `dry_run` starts as if nothing had been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from improve.commands.prompts import Preview, shown
+from improve.config.llm import LLMConfig
+from improve.config.schema import Config
+from improve.display.text import count, money, short_count, time_taken
+from improve.record.folders import folder_of
+from improve.session import check_constraints
+from improve.spending.estimate import Estimate, Line, asked_models, estimate
+from improve.spending.worst_case import known_price
+from improve.strategies import strategy
+
+BASIS = (
+    "An estimate. Lowest: no re-asks, no repairs, prompts and replies of the size that the rule-based expert's have; a",
+    "model that reasons writes more. Most: every re-ask, every repair, every reply up to llm.max_output_tokens.",
+)
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What is known of a run before it starts. `prompt` is the file of the architect's first prompt."""
+
+    name: str
+    config: Config
+    estimate: Estimate
+    prompt: Path
+
+
+def dry_run(config: Config, preview: Preview | None = None) -> DryRun:
+    """Write the first prompt beside where the run would go, and estimate the run. Raises `ImproveError`."""
+    strategy(config.strategy.name)
+    check_constraints(config)
+    preview = preview or Preview.of(config)
+    folder = folder_of(config)
+    prompt = folder.parent / "dry_run" / folder.name / "architect.md"
+    estimated = estimate(config, preview)
+    prompt.parent.mkdir(parents=True, exist_ok=True)
+    prompt.write_text(shown("architect", preview.prompts, preview.prompt("architect")), encoding="utf-8")
+    return DryRun(folder.name, config, estimated, prompt)
+
+
+def print_dry_run(dry: DryRun, console: Console | None = None) -> None:
+    """The whole estimate of one run, as a table."""
+    console = console or Console(highlight=False, markup=False, emoji=False)
+    table = Table(box=box.SIMPLE_HEAD, show_footer=False, pad_edge=False, collapse_padding=True)
+    for name in ("role", "calls", "tokens read", "tokens written", "money"):
+        table.add_column(name, justify="left" if name == "role" else "right", no_wrap=True)
+    for line in dry.estimate.lines:
+        table.add_row(line.who, *_cells(dry.config, line))
+    table.add_section()
+    table.add_row("all", *_cells(dry.config, dry.estimate.total))
+    console.print(f"dry run of {dry.name}: nobody was asked", soft_wrap=True)
+    console.print(table)
+    for text in (*_facts(dry), *BASIS):
+        console.print(text, soft_wrap=True)
+
+
+def print_line(dry: DryRun) -> None:
+    """One run of a sweep."""
+    print(f"dry run of {dry.name}: {_sentence(dry.estimate.total, not asked_models(dry.config))}")
+
+
+def print_sum(runs: Sequence[DryRun]) -> None:
+    """All runs of a sweep."""
+    totals = [run.estimate.total for run in runs]
+    free = not any(asked_models(run.config) for run in runs)
+    print(f"all {count(len(runs), 'run')} together: {_sentence(Line.sum(totals), free)}")
+    priced = [total for total in totals if total.high.usd is not None]
+    if len(priced) < len(totals):
+        known = f"; the other {len(priced)} cost {_paid(Line.sum(priced), free=False)}" if priced else ""
+        print(f"the price of {count(len(totals) - len(priced), 'run')} is not known{known}")
+    print("\n".join(BASIS))
+
+
+def _cells(config: Config, line: Line) -> list[str]:
+    low, high = line.low, line.high
+    return [
+        _span(f"{low.calls:,}", f"{high.calls:,}"),
+        _span(short_count(low.read), short_count(high.read)),
+        _span(short_count(low.written), short_count(high.written)),
+        _paid(line, not asked_models(config)),
+    ]
+
+
+def _sentence(total: Line, free: bool) -> str:
+    low, high = total.low, total.high
+    tokens = _span(short_count(low.read + low.written), short_count(high.read + high.written))
+    return f"{_span(f'{low.calls:,}', f'{high.calls:,}')} calls, {tokens} tokens, {_paid(total, free)}"
+
+
+def _paid(line: Line, free: bool) -> str:
+    if free:
+        return "0 USD"
+    if line.low.usd is None or line.high.usd is None:
+        return "price unknown"
+    return _span(money(line.low.usd, False).removesuffix(" USD"), money(line.high.usd, False))
+
+
+def _span(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
+
+
+def _facts(dry: DryRun) -> list[str]:
+    """What the table does not say."""
+    models, limit = asked_models(dry.config), dry.config.budget.usd
+    said = [_rate(llm) for llm in models] or [f"llm={dry.config.llm.name} asks no language model."]
+    most = dry.estimate.total.high.usd
+    if limit is not None and most is not None and most > limit:
+        said.append(f"budget.usd={limit} may end the run before its last iteration.")
+    said.append(
+        f"At most {count(dry.estimate.trainings, 'training')} of up to {time_taken(dry.estimate.fit_seconds)} each."
+    )
+    return [*said, f"The architect's first prompt: {dry.prompt}"]
+
+
+def _rate(llm: LLMConfig) -> str:
+    price = known_price(llm)
+    if price is None:
+        return f"The price of {llm.model} is not known; give llm.usd_per_million_input and llm.usd_per_million_output."
+    read, written = (f"{1e6 * usd:g} USD" for usd in (price.input, price.output))
+    return f"{llm.model}: {read} for a million tokens read and {written} for as many written."

@@ -1,0 +1,103 @@
+"""`improve prompts show ROLE [KEY=VALUE]…`: the prompt that a role would get, rendered; nobody is asked.
+
+The architect's is the very one that a run begins with. The others depend on what a run has done so far: they are shown
+for an example, the rule-based expert's first pipeline and a made-up first result, which the text says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from improve.agents import views
+from improve.agents.parsing import whole_pipeline
+from improve.agents.prompts import Prompt, PromptSet
+from improve.config.compose import config_from
+from improve.config.places import cache_folder
+from improve.config.schema import Config, check, selection_split
+from improve.datasets import check_source, prepare
+from improve.domain import COMPONENTS, ENGINEER_OF, Role
+from improve.errors import ConfigError, nearest
+from improve.execution.local import LocalExecutor
+from improve.expert.expert import answer
+from improve.pipeline.architecture import informed
+from improve.pipeline.weights import usable_weights
+from improve.sandbox import choose
+from improve.session import fixed_variables
+from improve.spending.worst_case import usual_tokens
+
+EXAMPLE = "(an example, made up to show this prompt)"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Prompts of a run that has not begun. `fixed` are the variables that every prompt gets."""
+
+    prompts: PromptSet
+    fixed: dict[str, Any]
+    unified: bool
+    num_classes: int
+
+    @classmethod
+    def of(cls, config: Config) -> Preview:
+        """Of a checked configuration; its images are prepared for it, if they are not yet."""
+        prompts = PromptSet(config.prompts.name, config.prompts.path)
+        cache = cache_folder(config.cache_dir)
+        check_source(config.dataset, cache)
+        weights = usable_weights(config.executor, cache)
+        prepared = prepare(config.dataset, cache, lambda note: None, select_on=selection_split(config))
+        dataset = informed(prepared, config, weights)
+        executor = LocalExecutor(
+            config.executor, choose("auto"), dataset, weights, Path(), config.seed, lambda *_: None
+        )
+        fixed = fixed_variables(config, executor, dataset)
+        return cls(prompts, fixed, config.strategy.unified_initialization, len(dataset.class_names))
+
+    def prompt(self, role: Role) -> Prompt:
+        if role == "zero_shot":
+            return self.prompts.render(role, num_classes=self.num_classes, **self.fixed)
+        return _render(self.prompts, role, self.fixed, self.unified)
+
+
+def show(name: str, overrides: Sequence[str]) -> str:
+    """Both texts of a role's prompt under headings, with their size. Raises `ConfigError` for an unknown role."""
+    role = next((role for role in get_args(Role) if role == name), None)
+    if role is None:
+        raise ConfigError(f"there is no role {name!r}.", nearest(name, get_args(Role)))
+    config = config_from(overrides)
+    check(config)
+    preview = Preview.of(config)
+    return shown(role, preview.prompts, preview.prompt(role))
+
+
+def shown(role: Role, prompts: PromptSet, prompt: Prompt) -> str:
+    """A prompt as text, with its size."""
+    tokens = usual_tokens(prompt.system + prompt.user)
+    head = f"# {role}, prompt set {prompts.name} {prompts.hash()[:12]}, about {tokens} tokens\n"
+    return f"{head}\n# System\n\n{prompt.system}\n# User\n\n{prompt.user}"
+
+
+def _render(prompts: PromptSet, role: Role, fixed: dict[str, Any], unified: bool) -> Prompt:
+    first = prompts.render("architect", unified=True, error=None, **fixed)
+    if role == "architect":
+        return first if unified else prompts.render("architect", unified=False, error=None, **fixed)
+    _, pipeline = whole_pipeline(answer(first.system, first.user))
+    sources = {name: pipeline.source(name) for name in COMPONENTS}
+    if role == "analyst":
+        return prompts.render(role, **_result(), sources=sources, **fixed)
+    if role == "summarizer":
+        step = views.dump({"iteration": 1, "component": "data", "feedback": EXAMPLE, "verdict": "rejected"})
+        return prompts.render(role, step=step, diff=EXAMPLE, **fixed)
+    component = next(name for name, engineer in ENGINEER_OF.items() if engineer == role)
+    return prompts.render(
+        role, component=component, sources=sources, plan="", feedback=EXAMPLE, error=None, fresh=False, **fixed
+    )
+
+
+def _result() -> dict[str, str]:
+    """History and log after one training, with numbers of nobody's."""
+    rows = [{"epoch": 0, "train_loss": 2.0, "train_accuracy": 0.3, "validation_loss": 1.9, "validation_accuracy": 0.33}]
+    step = views.Step(0, "all", f"a first pipeline {EXAMPLE}", "accepted", 0.33, 0.3, 0.33)
+    return {"history": views.history([step], 1), "log": views.training_log(views.TrainingLog(rows, 1, 5, 0.3))}

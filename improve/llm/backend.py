@@ -1,0 +1,105 @@
+"""Whom the team asks: a language model through the client, or, under llm=replay, the replies of an earlier run."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from improve.agents.prompts import Prompt
+from improve.config.schema import Config
+from improve.domain import Role
+from improve.llm.clients import Clients
+from improve.llm.reply import Reply
+from improve.spending.worst_case import NOTHING, Most, known_price, most
+
+
+@dataclass(frozen=True)
+class Question:
+    """One call before it is made. `order` counts the calls of a role in an iteration, re-asks and repairs included."""
+
+    role: Role
+    iteration: int
+    order: int
+    prompt: Prompt
+    as_json: Mapping[str, Any] | None = None  # the JSON schema of the answer
+    sample: int = 0  # how often this prompt was asked before: another sample is another seed
+
+    @functools.cached_property
+    def request(self) -> str:
+        """SHA-256 of the prompt: the same question has the same one, whichever model it goes to."""
+        return hashlib.sha256(f"{self.prompt.system}\0{self.prompt.user}".encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return f"the {self.role.replace('_', ' ')}'s call in iteration {self.iteration}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply and the model that wrote it. `replay`: how a cassette's was found, "" for one that was asked for."""
+
+    reply: Reply
+    model: str
+    replay: str = ""
+
+
+class Source(Protocol):
+    """Answers questions. `author` says for people who wrote what it answers."""
+
+    @property
+    def author(self) -> str: ...
+
+    def check(self, iterations: int) -> None:
+        """Refuse what cannot work before anything is spent. Raises `LLMError`."""
+
+    def notes(self, settings: dict[str, Any]) -> list[str]:
+        """What people should know of a run with these settings."""
+
+    def identity(self) -> dict[str, str]:
+        """What must be the same for a run to be resumed, besides its settings."""
+
+    def most(self, question: Question) -> Most: ...
+
+    def ask(self, question: Question, notify: Callable[[str], None]) -> Answer:
+        """`notify` is told in words when the call has to wait. Raises `LLMError`."""
+
+    def unpriced(self) -> tuple[str, ...]:
+        """The models whose price is not known."""
+
+
+class LiveModels:
+    """The configured models, asked now: the run's, and those that single roles have instead of it."""
+
+    def __init__(self, config: Config) -> None:
+        self._clients = Clients(config)
+
+    @property
+    def author(self) -> str:
+        return "a rule-based expert" if self._clients.offline else f"the language model {self._clients.models}"
+
+    def check(self, iterations: int) -> None:
+        self._clients.check()
+
+    def notes(self, settings: dict[str, Any]) -> list[str]:
+        config = self._clients.main.config
+        drawn = " that draws its ideas at random" if config.model.endswith("/random") else ""
+        note = f"llm={config.name} is a rule-based expert{drawn}, no language model."
+        return [note] if self._clients.offline else []
+
+    def identity(self) -> dict[str, str]:
+        return {}
+
+    def most(self, question: Question) -> Most:
+        client = self._clients.of(question.role)
+        return NOTHING if client.offline else most(client.config, question.prompt)
+
+    def ask(self, question: Question, notify: Callable[[str], None]) -> Answer:
+        client = self._clients.of(question.role)
+        client.notify = notify
+        return Answer(client.ask(question.prompt, question.as_json, question.sample), client.config.model)
+
+    def unpriced(self) -> tuple[str, ...]:
+        asked = [client.config for client in self._clients.all if not client.offline]
+        return tuple(dict.fromkeys(config.model for config in asked if known_price(config) is None))

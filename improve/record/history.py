@@ -1,0 +1,286 @@
+"""A journal's records as one frozen view of a run, for everything that shows it: displays, the end card, pages.
+
+It computes nothing that the journal does not say: it groups the records by iteration and adds up what they cost.
+A run that was killed, or that is still going on, reads like any other; what it has not reached is None or empty.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from improve.config.schema import UNREFINED
+from improve.domain import Verdict
+from improve.errors import ResumeError
+from improve.record import journal
+from improve.record.journal import Record
+from improve.record.kinds import (
+    AuditRecord,
+    CandidateRecord,
+    CheckRecord,
+    CodeRecord,
+    DataAuditRecord,
+    FailureRecord,
+    FinishedRecord,
+    LLMRecord,
+    ProposalRecord,
+    RunRecord,
+    ScoreRecord,
+    SummaryRecord,
+    TestRecord,
+    TrainingRecord,
+    VerdictRecord,
+)
+from improve.spending.costs import Costs, costs
+
+# What stands beside every score of a run whose test images also chose the pipelines.
+PAPER_PROTOCOL = "protocol: paper (selected on the test set)"
+RULE_BASED = "offline"  # the provider that is no language model
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """All that is on record for one iteration. `incumbent` is the best pipeline before it, with its accuracy."""
+
+    number: int
+    incumbent: int | None
+    incumbent_accuracy: float | None
+    proposal: ProposalRecord | None
+    candidate: CandidateRecord | None
+    checks: tuple[CheckRecord, ...]
+    training: TrainingRecord | None
+    score: ScoreRecord | None
+    audit: AuditRecord | None
+    verdict: VerdictRecord | None
+    summary: str
+    calls: tuple[LLMRecord, ...]
+    seconds: float
+
+    @property
+    def component(self) -> str:
+        """What it changes: "data", "model", "training", "all" (several), or "" where nothing usable was proposed."""
+        if self.proposal is not None:
+            return self.proposal["component"]
+        if self.verdict is not None:
+            return self.verdict["component"]
+        return "all" if self.number == 0 else ""
+
+    @property
+    def label(self) -> str:
+        """How people call what it changes: a component, "first" for the first pipeline, "all", or "none"."""
+        return "first" if self.number == 0 else self.component or "none"
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy on the selection split, in [0, 1]; None if the candidate has no valid score."""
+        return self.score["accuracy"] if self.score and self.score["failure"] is None else None
+
+    @property
+    def gain(self) -> float | None:
+        """Accuracy above that of the incumbent, in [-1, 1]; None where either has no score."""
+        if self.accuracy is None or self.incumbent_accuracy is None:
+            return None
+        return self.accuracy - self.incumbent_accuracy
+
+    @property
+    def outcome(self) -> Verdict | None:
+        return Verdict(self.verdict["verdict"]) if self.verdict else None
+
+    @property
+    def repairs(self) -> int:
+        """How many further tries the engineers needed at code that failed a check."""
+        return sum(check["attempt"] > 0 for check in self.checks)
+
+    @property
+    def failure(self) -> FailureRecord | None:
+        """Why the candidate has no score."""
+        for stage in (self.training, self.score):
+            if stage and stage["failure"]:
+                return stage["failure"]
+        if self.outcome is Verdict.FAILED and self.checks:
+            return self.checks[-1]["failure"]
+        return None
+
+    @property
+    def costs(self) -> Costs:
+        return costs(self.calls)
+
+    @property
+    def tokens(self) -> int:
+        return self.costs.total_tokens
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is what it is, in a sentence or two: the summary, else the verdict's own note."""
+        note = self.verdict["note"] if self.verdict else ""
+        return note if self.outcome is Verdict.FAILED and note else self.summary or note
+
+
+@dataclass(frozen=True)
+class History:
+    """A run as its journal tells it. `seconds` is the sum of its steps, over all the sessions that it took."""
+
+    run: RunRecord
+    iterations: tuple[Iteration, ...]
+    calls: tuple[LLMRecord, ...]
+    first_test: TestRecord | None
+    best_test: TestRecord | None
+    finished: FinishedRecord | None
+    started_at: str
+    ended_at: str
+    seconds: float
+    data_audit: DataAuditRecord | None = None
+    codes: tuple[CodeRecord, ...] = ()  # other versions of improve that went on with the run
+
+    @classmethod
+    def read(cls, run_folder: Path) -> History:
+        """The run in a folder. Raises `ResumeError` if the folder holds no run or its journal is damaged."""
+        path = run_folder / journal.JOURNAL
+        if not path.is_file():
+            raise ResumeError(f"{run_folder} holds no run (it has no {journal.JOURNAL}).", "give the folder of a run")
+        records, _ = journal.read(path)
+        if not records or records[0].kind != "run":
+            raise ResumeError(f"{path} holds no run yet: it ended before its first step.", "start the run again")
+        return cls.of(records)
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> History:
+        """The run that the records tell. The first of them must be of kind `run` (else `ValueError`)."""
+        records = list(records)
+        if not records or records[0].kind != "run":
+            raise ValueError("a journal starts with the record of kind 'run'")
+        tests = {record.data["which"]: cast(TestRecord, record.data) for record in records if record.kind == "test"}
+        finished = [record.data for record in records if record.kind == "finished"]
+        audits = [record.data for record in records if record.kind == "audit_data"]
+        seconds = sum(record.seconds for record in records)
+        return cls(
+            run=cast(RunRecord, records[0].data),
+            iterations=_iterations(records),
+            calls=tuple(cast(LLMRecord, record.data) for record in records if record.kind == "llm"),
+            first_test=tests.get("first"),
+            best_test=tests.get("best"),
+            finished=cast(FinishedRecord, finished[-1]) if finished else None,
+            started_at=records[0].at,
+            ended_at=records[-1].at,
+            seconds=float(finished[-1]["total_seconds"]) if finished else seconds,
+            data_audit=cast(DataAuditRecord, audits[-1]) if audits else None,
+            codes=tuple(cast(CodeRecord, record.data) for record in records if record.kind == "code"),
+        )
+
+    @property
+    def is_finished(self) -> bool:
+        return self.finished is not None
+
+    @property
+    def best(self) -> int | None:
+        """The iteration of the best pipeline so far; None if none has a score."""
+        if self.finished:
+            return self.finished["best"]
+        verdicts = [iteration.verdict for iteration in self.iterations if iteration.verdict]
+        return verdicts[-1]["incumbent"] if verdicts else None
+
+    def iteration(self, number: int | None) -> Iteration | None:
+        return next((iteration for iteration in self.iterations if iteration.number == number), None)
+
+    @property
+    def planned(self) -> int:
+        """How many iterations, besides the first pipeline, the configuration asks for."""
+        return int(self.run["config"].get("strategy", {}).get("iterations", 0))
+
+    @property
+    def judged(self) -> tuple[Iteration, ...]:
+        """The iterations after the first pipeline that have a verdict."""
+        return tuple(iteration for iteration in self.iterations if iteration.number > 0 and iteration.verdict)
+
+    def count(self, verdict: Verdict) -> int:
+        """How many iterations after the first pipeline ended with this verdict."""
+        return sum(iteration.outcome is verdict for iteration in self.judged)
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Input, cached, reasoning and output tokens of all calls."""
+        return dict(self.costs.tokens)
+
+    @property
+    def usd(self) -> float | None:
+        """What the calls cost; None if the price of any of them is not known."""
+        return self.costs.usd
+
+    @functools.cached_property
+    def costs(self) -> Costs:
+        """What all calls took together."""
+        return costs(self.calls)
+
+    @property
+    def replayed(self) -> tuple[LLMRecord, ...]:
+        """The calls whose replies came from a cassette: their tokens are those recorded, and nothing was paid."""
+        return tuple(call for call in self.calls if call.get("replay"))
+
+    @property
+    def ended_by_budget(self) -> bool:
+        return bool(self.finished and self.finished.get("budget"))
+
+    @property
+    def rule_based(self) -> bool:
+        """Whether the roles were played by the offline expert, which is no language model."""
+        llm = self.run["config"].get("llm", {})
+        return RULE_BASED in (llm.get("name"), str(llm.get("model", "")).split("/")[0])
+
+    @property
+    def refines(self) -> bool:
+        """Whether iterations revise the best pipeline; else each is a pipeline of its own (best_of_n)."""
+        return self.run["config"].get("strategy", {}).get("name") not in UNREFINED
+
+    @property
+    def paper_protocol(self) -> bool:
+        """Whether the test set chose the pipelines, as in the paper: the test score is then optimistic."""
+        return self.run["config"].get("protocol") == "paper"
+
+    @property
+    def protocol(self) -> str:
+        """What a table's field says of the scores: "honest", or that they were selected on the test set."""
+        return PAPER_PROTOCOL if self.paper_protocol else "honest"
+
+
+def _iterations(records: list[Record]) -> tuple[Iteration, ...]:
+    groups: dict[int, list[Record]] = {}
+    for record in records:
+        if record.kind not in ("run", "test", "finished") and isinstance(record.data.get("iteration"), int):
+            groups.setdefault(record.data["iteration"], []).append(record)
+    built: list[Iteration] = []
+    incumbent: int | None = None
+    for number in sorted(groups):
+        accuracy = next((past.accuracy for past in built if past.number == incumbent), None)
+        iteration = _iteration(number, groups[number], incumbent, accuracy)
+        if iteration.verdict:
+            incumbent = iteration.verdict["incumbent"]
+        built.append(iteration)
+    return tuple(built)
+
+
+def _iteration(number: int, records: list[Record], incumbent: int | None, accuracy: float | None) -> Iteration:
+    def all_of(kind: str) -> list[dict[str, object]]:
+        return [record.data for record in records if record.kind == kind]
+
+    def last_of(kind: str) -> dict[str, object] | None:
+        return next(reversed(all_of(kind)), None)
+
+    summary = cast("SummaryRecord | None", last_of("summary"))
+    return Iteration(
+        number=number,
+        incumbent=incumbent,
+        incumbent_accuracy=accuracy,
+        proposal=cast("ProposalRecord | None", last_of("proposal")),
+        candidate=cast("CandidateRecord | None", last_of("candidate")),
+        checks=tuple(cast(CheckRecord, data) for data in all_of("check")),
+        training=cast("TrainingRecord | None", last_of("training")),
+        score=cast("ScoreRecord | None", last_of("score")),
+        audit=cast("AuditRecord | None", last_of("audit")),
+        verdict=cast("VerdictRecord | None", last_of("verdict")),
+        summary=summary["text"] if summary else "",
+        calls=tuple(cast(LLMRecord, data) for data in all_of("llm")),
+        seconds=sum(record.seconds for record in records),
+    )

@@ -1,0 +1,98 @@
+"""After the loop: the test split, scored once for the first pipeline and once for the best, and never again."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from improve.datasets import Dataset
+from improve.domain import Failure
+from improve.execution.local import LocalExecutor
+from improve.judging.scoring import (
+    Probabilities,
+    answers,
+    confusion_matrix,
+    save_predictions,
+    score,
+    worst_images,
+)
+from improve.refinement.workshop import Workshop
+
+WORST = 24
+
+
+def score_test(workshop: Workshop) -> None:
+    """Records `test` for the first pipeline and for the best; where they are the same, its one score serves both."""
+    if workshop.incumbent is None or workshop.first is None:
+        return
+    iterations = {"first": workshop.first, "best": workshop.incumbent.iteration}
+    done: dict[int, dict[str, Any]] = {}
+    for which, iteration in iterations.items():
+        if workshop.journal.peek("test-best") is None:
+            workshop.executor.expect(("test", workshop.incumbent.iteration))
+
+        def once(which: str = which, iteration: int = iteration) -> dict[str, Any]:
+            if iteration in done:
+                return {**done[iteration], "which": which}
+            return _test(which, iteration, workshop.executor, workshop.dataset, workshop.folder)
+
+        done[iteration] = workshop.journal.once(f"test-{which}", "test", once)
+    _write_worst(workshop, done[iterations["best"]])
+
+
+def _test(which: str, iteration: int, executor: LocalExecutor, dataset: Dataset, folder: Path) -> dict[str, Any]:
+    dataset.verify()
+    given = executor.predict_test(iteration)
+    if isinstance(given, Failure):
+        return {"which": which, "iteration": iteration, "failure": given.record()}
+    labels = dataset.labels("test")
+    result = score(given, labels)
+    file = f"predictions/test-{iteration:03d}.npy"
+    return {
+        "which": which,
+        "iteration": iteration,
+        "failure": None,
+        **dataclasses.asdict(result),
+        "accuracy": result.accuracy,
+        "confusion": confusion_matrix(given, labels).tolist(),
+        "worst": _worst(given, labels, dataset),
+        "strata": _by_stratum(given, labels, dataset.test_strata() or []),
+        "predictions": file,
+        "sha256": save_predictions(folder / file, given),
+    }
+
+
+def _by_stratum(given: Probabilities, labels: np.ndarray, strata: list[str]) -> dict[str, list[int]]:
+    """Correct answers and images of each kind of test images (CIFAR-10-C: the corruption)."""
+    right = answers(given) == labels
+    kinds = np.array(strata)
+    return {name: [int(right[kinds == name].sum()), int((kinds == name).sum())] for name in sorted(set(strata))}
+
+
+def _worst(given: Probabilities, labels: np.ndarray, dataset: Dataset) -> list[dict[str, Any]]:
+    """The most confidently wrong test images; the pictures themselves are written by `_write_worst`."""
+    chosen = answers(given)
+    return [
+        {
+            "file": f"worst/{rank:02d}.png",
+            "row": int(row),
+            "true": dataset.class_names[int(labels[row])],
+            "predicted": dataset.class_names[int(chosen[row])],
+            "confidence": round(float(given[row].max()), 4),
+        }
+        for rank, row in enumerate(worst_images(given, labels, WORST))
+    ]
+
+
+def _write_worst(workshop: Workshop, record: dict[str, Any]) -> None:
+    """The pictures of the best pipeline's worst mistakes, from the record (so that a resumed run has them, too)."""
+    images = np.load(workshop.dataset.inputs_folder("test") / "images.npy", mmap_mode="r")
+    for entry in record.get("worst", []):
+        path = workshop.folder / entry["file"]
+        path.parent.mkdir(exist_ok=True)
+        pixels = np.asarray(images[entry["row"]])
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path)

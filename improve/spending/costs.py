@@ -1,0 +1,84 @@
+"""What calls cost: tokens, USD and seconds of any set of them, by role, by iteration, from a journal's `llm` records.
+
+A price that is not known is never counted as 0 USD: the sum names the models that it leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from improve.record.kinds import LLMRecord
+
+TOKENS = ("input", "cached", "reasoning", "output")  # cached ones are part of the input, reasoning ones of the output
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A sum over calls. `paid` is what those of known price cost; `unpriced` are the models of the others."""
+
+    calls: int
+    tokens: Mapping[str, int]
+    paid: float
+    unpriced: tuple[str, ...]
+    seconds: float
+
+    @property
+    def usd(self) -> float | None:
+        """The cost of all calls in USD; None if the price of any is not known."""
+        return None if self.unpriced else self.paid
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens read and written."""
+        return self.tokens["input"] + self.tokens["output"]
+
+    def record(self) -> dict[str, Any]:
+        """As plain values, for the journal."""
+        return {
+            "calls": self.calls,
+            "tokens": dict(self.tokens),
+            "usd": self.usd,
+            "unpriced": list(self.unpriced),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def costs(calls: Iterable[LLMRecord]) -> Costs:
+    """The sum over these calls."""
+    calls = list(calls)
+    tokens = dict.fromkeys(TOKENS, 0)
+    for call in calls:
+        for name, count in call["tokens"].items():
+            tokens[name] = tokens.get(name, 0) + count
+    return Costs(
+        calls=len(calls),
+        tokens=tokens,
+        paid=sum(call["usd"] or 0.0 for call in calls),
+        unpriced=tuple(sorted({call["model"] for call in calls if call["usd"] is None})),
+        seconds=sum(call["call_seconds"] for call in calls),
+    )
+
+
+def by_role(calls: Iterable[LLMRecord]) -> dict[str, Costs]:
+    """In the order in which the roles first spoke."""
+    return _grouped(calls, lambda call: call["role"])
+
+
+def by_iteration(calls: Iterable[LLMRecord]) -> dict[int, Costs]:
+    return _grouped(calls, lambda call: call["iteration"])
+
+
+def call_tokens(call: LLMRecord) -> int:
+    """Tokens read and written by one call."""
+    return call["tokens"].get("input", 0) + call["tokens"].get("output", 0)
+
+
+def _grouped(calls: Iterable[LLMRecord], key: Callable[[LLMRecord], Key]) -> dict[Key, Costs]:
+    groups: dict[Key, list[LLMRecord]] = {}
+    for call in calls:
+        groups.setdefault(key(call), []).append(call)
+    return {name: costs(made) for name, made in groups.items()}

@@ -1,0 +1,174 @@
+"""What a run will ask of its models, before anybody is asked: calls, tokens and USD, from a lowest to a worst case.
+
+The lowest case has no re-asks and no repairs; its prompts are those of an example run (the rule-based expert's first
+pipeline), and its replies are as long as the expert's. A model that reasons writes more. In the worst case every reply
+is asked for as often as may be, every candidate is repaired as often as may be, every reply reaches the output limit,
+and prompts hold as much as they can, a token for each byte: so budgets count, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from improve.agents import team, views
+from improve.commands.prompts import Preview
+from improve.config.llm import LLMConfig
+from improve.config.schema import UNREFINED, Config
+from improve.domain import ENGINEER_OF, Role
+from improve.expert.expert import answer
+from improve.refinement.workshop import MAX_DIFF
+from improve.spending.worst_case import known_price, most_input_tokens, usual_tokens, within_context
+
+MAX_DETAIL = 6000  # characters of an error that an engineer is shown
+MAX_FEEDBACK = 8000  # characters that the analyst may write to an engineer
+Asked = Literal["architect", "engineer", "analyst", "summarizer", "zero_shot"]
+ROLES: dict[Asked, tuple[Role, ...]] = {
+    "architect": ("architect",),
+    "engineer": tuple(ENGINEER_OF.values()),
+    "analyst": ("analyst",),
+    "summarizer": ("summarizer",),
+    "zero_shot": ("zero_shot",),
+}
+
+
+@dataclass(frozen=True)
+class Amount:
+    """`usd` is None where a price is not known."""
+
+    calls: int
+    read: int  # tokens
+    written: int
+    usd: float | None
+
+    @classmethod
+    def sum(cls, amounts: Iterable[Amount]) -> Amount:
+        amounts = list(amounts)
+        prices = [amount.usd for amount in amounts if amount.usd is not None]
+        return cls(
+            sum(amount.calls for amount in amounts),
+            sum(amount.read for amount in amounts),
+            sum(amount.written for amount in amounts),
+            sum(prices) if len(prices) == len(amounts) else None,
+        )
+
+
+@dataclass(frozen=True)
+class Line:
+    """One kind of role."""
+
+    who: str
+    low: Amount
+    high: Amount
+
+    @classmethod
+    def sum(cls, lines: Sequence[Line]) -> Line:
+        return cls("all", Amount.sum(line.low for line in lines), Amount.sum(line.high for line in lines))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one run."""
+
+    lines: tuple[Line, ...]
+    trainings: int  # at most
+    fit_seconds: float
+
+    @property
+    def total(self) -> Line:
+        return Line.sum(self.lines)
+
+
+def estimate(config: Config, preview: Preview) -> Estimate:
+    """The estimate of a checked configuration."""
+    low, high = _calls(config)
+    lines = tuple(_line(config, preview, who, low[who], high[who]) for who in ROLES if high[who])
+    return Estimate(lines, 1 + config.strategy.iterations, config.executor.fit_seconds)
+
+
+# How many engineers an iteration of a strategy with roles asks, after the first pipeline.
+ITERATIONS: dict[str, int] = {"iterative": 1, "global": 3}
+
+
+def _calls(config: Config) -> tuple[Counter[Asked], Counter[Asked]]:
+    """How often each is asked: at least, and at most."""
+    settings = config.strategy
+    if settings.name in UNREFINED:
+        pipelines: Counter[Asked] = Counter({"zero_shot": 1 + settings.iterations})
+        return pipelines, _times(pipelines, 1 + team.RE_ASKS)
+    engineers = 0 if settings.unified_initialization else 3
+    first: Counter[Asked] = Counter({"architect": 1, "engineer": engineers, "summarizer": 1})
+    later: Counter[Asked] = Counter({"analyst": 1, "engineer": ITERATIONS[settings.name], "summarizer": 1})
+    repairs: Counter[Asked] = Counter({"engineer": settings.repairs})
+    low = _times(later, settings.iterations) + first
+    # As long as no pipeline has a score, an iteration begins anew: that may take more calls than a revision.
+    dearer = max(first, later, key=lambda asked: sum(asked.values()))
+    high = _times(dearer + repairs, settings.iterations) + first + repairs
+    return low, _times(high, 1 + team.RE_ASKS)
+
+
+def _times(asked: Counter[Asked], factor: int) -> Counter[Asked]:
+    return Counter({who: factor * count for who, count in asked.items()})
+
+
+def _line(config: Config, preview: Preview, who: Asked, low: int, high: int) -> Line:
+    """Of several roles the cheapest for the lowest case and the dearest for the worst."""
+    amounts = [_amounts(config, preview, who, role, low, high) for role in ROLES[who]]
+    lowest, worst = min((a for a, _ in amounts), key=_dear), max((b for _, b in amounts), key=_dear)
+    if any(amount.usd is None for pair in amounts for amount in pair):
+        # One of the roles may be dearer than all whose price is known.
+        lowest, worst = (dataclasses.replace(amount, usd=None) for amount in (lowest, worst))
+    return Line(who, lowest, worst)
+
+
+def _dear(amount: Amount) -> tuple[float, int]:
+    return amount.usd or 0.0, amount.read + amount.written
+
+
+def _amounts(config: Config, preview: Preview, who: Asked, role: Role, low: int, high: int) -> tuple[Amount, Amount]:
+    llm, prompt = llm_of(config, role), preview.prompt(role)
+    if not asks_a_model(llm):
+        return Amount(low, 0, 0, 0.0), Amount(high, 0, 0, 0.0)
+    read = usual_tokens(prompt.system + prompt.user)
+    written = usual_tokens(answer(prompt.system, prompt.user))
+    most = within_context(llm, most_input_tokens(prompt) + _growth(config, who))
+    return (
+        Amount(low, low * read, low * written, _usd(llm, low, read, written)),
+        Amount(high, high * most, high * llm.max_output_tokens, _usd(llm, high, most, llm.max_output_tokens)),
+    )
+
+
+def llm_of(config: Config, role: Role) -> LLMConfig:
+    return config.role_llms.get(role, config.llm)
+
+
+def asked_models(config: Config) -> list[LLMConfig]:
+    """The models that a run asks; none where the rule-based expert or a cassette answers."""
+    alone = config.strategy.name in UNREFINED
+    models = (llm_of(config, role) for roles in ROLES.values() for role in roles if (role == "zero_shot") == alone)
+    return list({llm.model: llm for llm in models if asks_a_model(llm)}.values())
+
+
+def asks_a_model(llm: LLMConfig) -> bool:
+    """Whether tokens are used and paid: not by the rule-based expert, and not by a cassette."""
+    return not llm.model.startswith(("offline/", "replay/"))
+
+
+def _usd(llm: LLMConfig, calls: int, read: int, written: int) -> float | None:
+    price = known_price(llm, read)
+    return calls * (read * price.input + written * max(price.output, price.reasoning)) if price else None
+
+
+def _growth(config: Config, who: Asked) -> int:
+    """Tokens by which a prompt may outgrow the example: files as long as replies may be, history, errors, diffs."""
+    sources = sum(llm_of(config, engineer).max_output_tokens for engineer in ENGINEER_OF.values())
+    if who in ("architect", "zero_shot"):
+        return MAX_DETAIL
+    if who == "summarizer":
+        return MAX_DIFF + MAX_FEEDBACK
+    if who == "analyst":
+        return sources + views.HISTORY_LENGTH
+    return sources + MAX_DETAIL + MAX_FEEDBACK + team.PLAN_LENGTH

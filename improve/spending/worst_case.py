@@ -1,0 +1,79 @@
+"""What a call may cost at most, known before it is made, and what a model's price is without importing litellm.
+
+That import takes seconds, and neither a budget's first check nor a dry run asks anybody: litellm's own table of prices
+is read as the file that it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from improve.agents.prompts import Prompt
+from improve.config.llm import LLMConfig
+from improve.spending.prices import Price, price_of
+
+TABLE = "model_prices_and_context_window_backup.json"
+CHARACTERS_A_TOKEN = 3.5  # of English text and Python
+# What a provider may add to the tokens of the two texts: the marks around messages and the template's own words.
+TOKENS_AROUND = 64
+
+
+@dataclass(frozen=True)
+class Most:
+    """Tokens read and written, and USD; None where the price is not known."""
+
+    tokens: int
+    usd: float | None
+
+
+NOTHING = Most(0, 0.0)
+
+
+def most(config: LLMConfig, prompt: Prompt) -> Most:
+    """The worst case of one answered call: a token for each byte of its prompt, a reply that reaches its limit."""
+    read, written = within_context(config, most_input_tokens(prompt)), config.max_output_tokens
+    price = known_price(config, read)
+    usd = read * max(price.input, price.cached) + written * max(price.output, price.reasoning) if price else None
+    return Most(read + written, usd)
+
+
+def within_context(config: LLMConfig, tokens: int) -> int:
+    """So many tokens, or as many as the model takes: a longer prompt is declined."""
+    return tokens if config.context_tokens is None else min(tokens, config.context_tokens)
+
+
+def most_input_tokens(prompt: Prompt) -> int:
+    """The most tokens that a tokenizer makes of a prompt: each of them stands for at least one byte of UTF-8."""
+    return _bytes(prompt.system) + _bytes(prompt.user) + TOKENS_AROUND
+
+
+def usual_tokens(text: str) -> int:
+    """About how many tokens a text has; an estimate, since each model counts in its own way."""
+    return math.ceil(len(text) / CHARACTERS_A_TOKEN)
+
+
+def known_price(config: LLMConfig, input_tokens: int = 0) -> Price | None:
+    """The price of a model for a prompt of this length; None where it is not known, which is not the same as free."""
+    return price_of(config, _listed(), input_tokens)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+@functools.cache
+def _listed() -> dict[str, Any]:
+    """litellm's prices by model. Empty where its package has no such file: then no price is known."""
+    found = importlib.util.find_spec("litellm")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        path = Path(folder) / TABLE
+        if path.is_file():
+            listed: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return listed
+    return {}

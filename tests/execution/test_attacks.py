@@ -1,0 +1,293 @@
+"""Pipelines that try to make up their score, each through the executor, and through a naive one, where they succeed.
+
+An attack under `attacks/pipelines/` is code that is added to a component of an honest pipeline. Its `EXPECT` says what
+becomes of it: "honest" (the very answers of the honest pipeline), "chance", or the stage and the reason at which it
+fails. The naive executor must end up with another result than for the honest pipeline, or come to harm ("through").
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from improve.config.schema import AcceptanceConfig, Config, StrategyConfig
+from improve.datasets import Dataset
+from improve.domain import COMPONENTS, Failure, Verdict
+from improve.execution import local, machine
+from improve.execution.cell import Cell
+from improve.execution.local import derived_seed, subset_size
+from improve.judging import audit as audit_module
+from improve.judging.scoring import Answers
+from improve.record.journal import Journal, Record
+from improve.refinement.workshop import Workshop
+from improve.sandbox import Sandbox, choose, remove
+from tests.support.bench import (
+    ATTACKS,
+    CLASSES,
+    Bench,
+    Result,
+    attacking,
+    carry_out,
+    executor,
+    header,
+    honest,
+    make_task,
+)
+from tests.support.naive import Naive
+
+NAMES = sorted(path.stem for path in ATTACKS.glob("[a-z]*.py"))
+CHANCE = 1 / CLASSES + 4 * np.sqrt(CLASSES - 1) / CLASSES / np.sqrt(200)  # four standard deviations above
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Sandbox:
+    return choose("auto")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Dataset:
+    return make_task(tmp_path_factory.mktemp("task"), cache)
+
+
+@pytest.fixture(autouse=True)
+def _short_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sandbox is started early, and a training that does not end is ended soon."""
+    monkeypatch.setattr(machine, "cores", lambda: 1)
+    monkeypatch.setattr(local, "GRACE_SECONDS", 1.0)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox, task: Dataset) -> Iterator[Bench]:
+    plain = executor(task, sandbox, tmp_path_factory.mktemp("run"))
+    made = Bench(**{f.name: getattr(plain, f.name) for f in dataclasses.fields(plain) if f.init})
+    yield made
+    made.close()
+    remove(made.folder)  # pytest cannot follow what is nested deep
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
+    opened = Journal(tmp_path_factory.mktemp("journal"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def honest_answers(bench: Bench, journal: Journal) -> Answers:
+    result = carry_out(bench, journal, 0, honest())
+    assert result.given is not None, result.failure
+    return result.given
+
+
+def accuracy(task: Dataset, given: Answers) -> float:
+    return float(np.mean(given == task.labels("selection")))
+
+
+def test_the_honest_pipeline_learns_and_leaves_room_for_lies(task: Dataset, honest_answers: Answers) -> None:
+    assert CHANCE + 0.1 < accuracy(task, honest_answers) < 0.95
+
+
+def outcome(result: Result, honest_answers: Answers) -> str:
+    if result.outcome != "scored":
+        return result.outcome
+    return "honest" if np.array_equal(result.given, honest_answers) else "through"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", NAMES)
+def test_attack(
+    name: str,
+    bench: Bench,
+    journal: Journal,
+    task: Dataset,
+    honest_answers: Answers,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    facts = header(name)
+    monkeypatch.chdir(tmp_path)  # where an unpickled payload would leave its mark
+    monkeypatch.setattr(bench, "alone", facts.get("ALONE", ""))
+    if "timeout" in facts["EXPECT"]["improve"]:
+        monkeypatch.setattr(bench.config, f"{facts['ALONE']}_seconds", 4.0)
+    iteration = 1 + NAMES.index(name)
+    try:
+        result = carry_out(bench, journal, iteration, attacking(name))
+    finally:
+        bench.discard(iteration, keep_work=False)
+    if facts["EXPECT"]["improve"] == "chance":
+        assert result.given is not None
+        assert accuracy(task, result.given) < CHANCE
+    else:
+        assert outcome(result, honest_answers) == facts["EXPECT"]["improve"], result.failure
+    check_record(result.fit.rows, bench.candidate_folder(iteration))
+    if result.failure:
+        check_text(result.failure)
+    assert not list(tmp_path.iterdir())
+    assert not bench.work_folder(iteration).exists()
+    if facts.get("ALONE"):
+        assert not survivors(bench.candidate_folder(iteration))
+
+
+def check_record(rows: tuple[dict[str, Any], ...], candidate: Path) -> None:
+    """What was reported is few, finite, and fit for the journal; the candidate's files are as they were written."""
+    assert len(rows) <= local.MAX_ROWS
+    for row in rows:
+        assert all(isinstance(value, (int, float)) and abs(value) < 1e16 for value in row.values())
+        assert 0 <= row.get("validation_accuracy", 0.0) <= 1
+    Record("training", "training", {"rows": list(rows)}, "", 0.0).line().encode()
+    assert len((candidate / "metrics.csv").read_text().splitlines()) == 1 + len(rows)
+    written = {"data.py", "model.py", "training.py", "metrics.csv", "log.txt"}
+    assert {path.name for path in candidate.iterdir()} <= written
+
+
+def check_text(failure: Failure) -> None:
+    """Nothing in a failure can move a cursor, turn text around, or break a file."""
+    for text in (failure.message, failure.detail):
+        text.encode()
+        assert all(c == "\n" or c == "\t" or c.isprintable() for c in text), ascii(text)
+    assert "\n" not in failure.message
+    assert len(failure.message) <= 500
+    assert failure.component in (None, *COMPONENTS)
+
+
+def survivors(folder: Path) -> list[int]:
+    """Processes whose working folder is the candidate's."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(folder):
+                found.append(process.pid)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def test_the_next_training_finds_nothing_of_a_prediction(bench: Bench, journal: Journal) -> None:
+    for iteration in (103, 104):
+        result = carry_out(bench, journal, iteration, attacking("stashes_inputs"))
+        assert result.outcome == "scored", result.failure
+
+
+def test_a_pipeline_that_knows_the_sample_deceives_a_naive_audit(
+    bench: Bench, journal: Journal, honest_answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def naive_sample(labels: np.ndarray, seed: int, iteration: int) -> np.ndarray:
+        order = np.random.default_rng(derived_seed(seed, f"{iteration} audit")).permutation(len(labels))
+        return order[: subset_size(len(labels))]
+
+    monkeypatch.setattr(audit_module, "_sample", naive_sample)
+    result = carry_out(bench, journal, 101, attacking("knows_the_audit"))
+    assert outcome(result, honest_answers) == "through"
+
+
+@pytest.mark.slow
+def test_a_pipeline_that_reads_its_log_deceives_a_naive_audit(
+    bench: Bench, journal: Journal, honest_answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Bench._start
+
+    def log_in_sight(self: Bench, iteration: int, readable: list[Path], writable: list[Path], log: Path) -> Cell:
+        return start(self, iteration, readable, writable, self.candidate_folder(iteration) / log.name)
+
+    monkeypatch.setattr(Bench, "_start", log_in_sight)
+    monkeypatch.setattr(bench, "alone", "predict")
+    result = carry_out(bench, journal, 102, attacking("remembers_through_its_log"))
+    assert outcome(result, honest_answers) == "through"
+
+
+class Roles:
+    """Stands for the team: keeps what each role is shown, and has every repair give back the same code."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+        self.source = ""
+
+    def engineer(self, component: str, iteration: int, sources: Any, **told: Any) -> str:
+        self.shown += [told["error"].message, told["error"].detail]
+        return self.source
+
+    def summary(self, iteration: int, step: str, diff: str) -> str:
+        self.shown.append(step)
+        return "It failed."
+
+
+def test_orders_in_the_output_reach_the_roles_as_plain_text_and_decide_nothing(
+    bench: Bench, task: Dataset, tmp_path: Path
+) -> None:
+    config = Config(strategy=StrategyConfig("iterative", repairs=1), acceptance=AcceptanceConfig("paired"))
+    opened, roles = Journal(tmp_path), Roles()
+    workshop = Workshop(config, task, roles, bench, opened, bench.folder)  # type: ignore[arg-type]
+    workshop.evaluate(200, "all", honest())
+    roles.source = attacking("injects_prompts").model
+    workshop.evaluate(201, "model", attacking("injects_prompts"))
+    workshop.evaluate(202, "model", attacking("prints_a_metric"))
+    opened.close()
+    assert [step.verdict for step in workshop.steps] == [
+        Verdict.ACCEPTED.value,
+        Verdict.FAILED.value,
+        Verdict.REJECTED.value,
+    ]
+    assert workshop.incumbent is not None
+    assert workshop.incumbent.iteration == 200
+    orders = [text for text in roles.shown if "ignore all earlier instructions" in " ".join(text.split())]
+    assert len(orders) == 3  # the engineer's error and its detail, the summarizer's step
+    for text in (*roles.shown, workshop.steps[1].reason):
+        assert all(c == "\n" or c.isprintable() for c in text), ascii(text)
+
+
+# The attacks that are after a perfect score, and those that are after the parent, with the harm they do to it.
+PERFECT = (
+    "exit_in_fit", "exit_in_predict", "finds_labels", "forged_rows", "guess_from_order",
+    "injects_prompts", "lying_equality", "overrides_validation", "patches_metrics", "prints_a_metric",
+    "undo_the_shuffle", "writes_results",
+)  # fmt: skip
+HARM = {
+    "deep_folders": "removing",
+    "floods_data": "read",
+    "floods_status": "read",
+    "hangs_in_fit": "still runs",
+    "leaves_daemon": "held",
+    "pickle_on_pipe": "ran a-pickle-ran",
+    "weights_fifo": "copying",
+    "weights_link": "link",
+    "weights_poisoned": "ran a-checkpoint-ran",
+    "weights_sparse": "copying",
+}
+
+
+@pytest.fixture(scope="module")
+def naive(tmp_path_factory: pytest.TempPathFactory, task: Dataset, bench: Bench) -> Iterator[Naive]:
+    started = Naive(tmp_path_factory.mktemp("naive"), task, bench.context("0 fit"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def believed(naive: Naive) -> dict[str, Any]:
+    """What it makes of the honest pipeline: one score, however it is read, and no harm."""
+    answer = naive.carry_out("honest", honest())
+    assert answer["harm"] == []
+    told = {value for key, value in answer["scores"].items() if key not in ("validation", "predictions")}
+    assert len({round(value, 3) for value in told}) == 1
+    return answer
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", NAMES)
+def test_attack_gets_through_a_naive_executor(name: str, naive: Naive, believed: dict[str, Any]) -> None:
+    assert header(name)["EXPECT"]["naive"] == "through"
+    if name == "stashes_inputs":
+        naive.carry_out(name, attacking(name), take=False)
+    answer = naive.carry_out(name, attacking(name), seconds=6.0 if header(name).get("HANGS") else 60.0)
+    assert answer["harm"] or answer["scores"] != believed["scores"]
+    if name in PERFECT:
+        assert 1.0 in answer["scores"].values()
+    if name in HARM:
+        assert any(HARM[name] in harm for harm in answer["harm"]), answer
