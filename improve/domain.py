@@ -25,6 +25,14 @@ ENGINEER_OF: Final[dict[Component, Role]] = {
 Split = Literal["selection", "test"]
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """What one call sends to a language model."""
+
+    system: str
+    user: str
+
+
 class Verdict(str, enum.Enum):
     """What became of a candidate."""
 

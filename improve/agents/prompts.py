@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +17,7 @@ import jinja2
 from jinja2 import meta, nodes
 
 from improve.config.places import CONF
-from improve.domain import Role
+from improve.domain import Prompt, Role
 from improve.errors import ConfigError, nearest
 
 SHIPPED = CONF / "prompts"
@@ -39,14 +38,6 @@ VARIABLES: dict[Role, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "summarizer": (("step", "diff"), ("title", "card", "all_components", "context")),
     "zero_shot": (("context", "num_classes"), ("title", "card", "all_components")),
 }
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What one call sends."""
-
-    system: str
-    user: str
 
 
 class PromptSet:

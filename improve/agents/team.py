@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from improve.agents.brief import Brief
 from improve.agents.parsing import (
     CutOff,
     Proposal,
@@ -21,10 +22,10 @@ from improve.agents.parsing import (
     plain_text,
     whole_pipeline,
 )
-from improve.agents.prompts import Prompt, PromptSet
-from improve.domain import COMPONENTS, ENGINEER_OF, Component, Failure, Pipeline, Reason, Role
+from improve.agents.prompts import PromptSet
+from improve.domain import ENGINEER_OF, Component, Failure, Pipeline, Prompt, Reason, Role
 from improve.llm import schema
-from improve.llm.backend import Question, Source
+from improve.llm.backend import Backend, Question
 from improve.llm.reply import CONTEXT, LENGTH, REFUSED
 from improve.record.journal import Journal
 from improve.spending.budget import Budget
@@ -52,20 +53,21 @@ class NoUsableReply(Exception):
 
 
 class Team:
-    """All roles of one run. `fixed` are the variables that every prompt gets (card, context, all_components)."""
+    """All roles of one run."""
 
     def __init__(
         self,
-        source: Source,
+        backend: Backend,
         prompts: PromptSet,
         journal: Journal,
         folder: Path,
-        fixed: Mapping[str, Any],
+        brief: Brief,
         phase: Callable[[int, str, str], None],
         budget: Budget | None = None,
     ) -> None:
-        self._source, self._prompts, self._journal, self._budget = source, prompts, journal, budget
-        self._folder, self._fixed, self._phase = folder, dict(fixed), phase
+        self._backend, self._prompts, self._journal, self._budget = backend, prompts, journal, budget
+        self._folder, self._brief, self._phase = folder, brief, phase
+        self._fixed = brief.variables()
         self._calls = 0
         self._orders: dict[tuple[Role, int], int] = {}  # how many calls a role has had in an iteration
         self._asked: Counter[Prompt] = Counter()
@@ -132,7 +134,7 @@ class Team:
         insists has its way.
         """
         prompt = self._prompts.render("analyst", history=history, log=log, sources=sources, **self._fixed)
-        choices = ("all",) if self._fixed.get("all_components") else COMPONENTS
+        choices = self._brief.choices
         wanted = " or ".join(f'"{name}"' for name in choices)
         expected = f'one JSON object and nothing else: {{"component": {wanted}, "diagnosis": "…", "feedback": "…"}}'
         as_json = schema.strict(Proposal)
@@ -202,12 +204,12 @@ class Team:
         self._asked[prompt] += 1
         question = Question(role, iteration, order, prompt, as_json, sample)
         if self._budget:
-            most = self._source.most(question)
+            most = self._backend.most(question)
             self._budget.before_call(str(question), most.tokens, most.usd, trains=role != "summarizer")
 
         def ask() -> dict[str, Any]:
             self._phase(iteration, role, "")
-            answer = self._source.ask(question, lambda text: self._phase(iteration, role, text))
+            answer = self._backend.ask(question, lambda text: self._phase(iteration, role, text))
             reply = answer.reply
             return {
                 "role": role,

@@ -67,7 +67,7 @@ def show_data(settings: Sequence[str], out: Path) -> None:
         raise ConfigError(f"{out.absolute().parent} is no folder.", "choose another file: -o FILE.png")
     config = _configured(settings)
     dataset = _prepared(config)
-    dataset = informed(dataset, config, usable_weights(config.executor, cache_folder(config.cache_dir)))
+    dataset = informed(dataset, config.dataset, usable_weights(config.executor, cache_folder(config.cache_dir)))
     classes = list(class_images(dataset))
     try:
         contact_sheet(classes).save(out, format="PNG")

@@ -97,7 +97,7 @@ def main(overrides: Sequence[str] = (), config_dir: Path | None = None) -> int:
     with console.status("looking at this machine"):
         findings = diagnose(config.cache_dir, config.executor.weights) if config else diagnose()
         if config:
-            findings += check_llm(Clients(config))
+            findings += check_llm(Clients(config.llm, config.role_llms, config.seed))
     show(findings, console)
     return int(any(finding.mark is Mark.FAIL for finding in findings))
 

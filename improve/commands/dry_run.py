@@ -13,15 +13,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from improve.commands.prompts import Preview, shown
+from improve.agents.team import RE_ASKS
+from improve.commands.prompts import Preview, examples, shown
 from improve.config.llm import LLMConfig
 from improve.config.schema import Config
 from improve.display.text import count, money, short_count, time_taken
 from improve.record.folders import folder_of
-from improve.session import check_constraints
+from improve.session.opening import check_constraints
 from improve.spending.estimate import Estimate, Line, asked_models, estimate
 from improve.spending.worst_case import known_price
-from improve.strategies import strategy
 
 BASIS = (
     "An estimate. Lowest: no re-asks, no repairs, prompts and replies of the size that the rule-based expert's have; a",
@@ -41,12 +41,11 @@ class DryRun:
 
 def dry_run(config: Config, preview: Preview | None = None) -> DryRun:
     """Write the first prompt beside where the run would go, and estimate the run. Raises `ImproveError`."""
-    strategy(config.strategy.name)
     check_constraints(config)
     preview = preview or Preview.of(config)
     folder = folder_of(config)
     prompt = folder.parent / "dry_run" / folder.name / "architect.md"
-    estimated = estimate(config, preview)
+    estimated = estimate(config, examples(preview), RE_ASKS)
     prompt.parent.mkdir(parents=True, exist_ok=True)
     prompt.write_text(shown("architect", preview.prompts, preview.prompt("architect")), encoding="utf-8")
     return DryRun(folder.name, config, estimated, prompt)

@@ -19,7 +19,7 @@ from improve.errors import ConfigError, DataError, ImproveError
 from improve.execution import machine
 from improve.execution.cell import Cell
 from improve.execution.local import GIB, MIB, worker_environment
-from improve.judging.scoring import BadPredictions, Probabilities, parse_predictions
+from improve.execution.predictions import BadPredictions, Probabilities, parse_predictions
 from improve.pipeline.template.images import UnreadableImage, find_images, load_image
 from improve.sandbox import Limits, choose
 

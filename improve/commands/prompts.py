@@ -13,21 +13,27 @@ from typing import Any, get_args
 
 from improve.agents import views
 from improve.agents.parsing import whole_pipeline
-from improve.agents.prompts import Prompt, PromptSet
+from improve.agents.prompts import PromptSet
+from improve.agents.team import PLAN_LENGTH
 from improve.config.compose import config_from
 from improve.config.places import cache_folder
 from improve.config.schema import Config, check, selection_split
 from improve.datasets import check_source, prepare
-from improve.domain import COMPONENTS, ENGINEER_OF, Role
+from improve.domain import COMPONENTS, ENGINEER_OF, Prompt, Role
 from improve.errors import ConfigError, nearest
 from improve.execution.local import LocalExecutor
 from improve.expert.expert import answer
 from improve.pipeline.architecture import informed
 from improve.pipeline.weights import usable_weights
+from improve.refinement.workshop import MAX_DIFF
 from improve.sandbox import choose
-from improve.session import fixed_variables
+from improve.session.session import brief_of
+from improve.spending.estimate import Example
 from improve.spending.worst_case import usual_tokens
+from improve.strategies import find
 
+MAX_DETAIL = 6000  # characters of an error that an engineer is shown
+MAX_FEEDBACK = 8000  # characters that the analyst may write to an engineer
 EXAMPLE = "(an example, made up to show this prompt)"
 
 
@@ -48,17 +54,33 @@ class Preview:
         check_source(config.dataset, cache)
         weights = usable_weights(config.executor, cache)
         prepared = prepare(config.dataset, cache, lambda note: None, select_on=selection_split(config))
-        dataset = informed(prepared, config, weights)
+        dataset = informed(prepared, config.dataset, weights)
         executor = LocalExecutor(
             config.executor, choose("auto"), dataset, weights, Path(), config.seed, lambda *_: None
         )
-        fixed = fixed_variables(config, executor, dataset)
+        fixed = brief_of(dataset, executor, find(config.strategy.name)).variables()
         return cls(prompts, fixed, config.strategy.unified_initialization, len(dataset.class_names))
 
     def prompt(self, role: Role) -> Prompt:
         if role == "zero_shot":
             return self.prompts.render(role, num_classes=self.num_classes, **self.fixed)
         return _render(self.prompts, role, self.fixed, self.unified)
+
+
+def examples(preview: Preview) -> dict[Role, Example]:
+    """What each role is shown and answers in an example run, for an estimate of a real one."""
+    return {role: _example(role, preview.prompt(role)) for role in get_args(Role)}
+
+
+def _example(role: Role, prompt: Prompt) -> Example:
+    growth = {
+        "architect": MAX_DETAIL,
+        "zero_shot": MAX_DETAIL,
+        "summarizer": MAX_DIFF + MAX_FEEDBACK,
+        "analyst": views.HISTORY_LENGTH,
+    }
+    most = growth.get(role, MAX_DETAIL + MAX_FEEDBACK + PLAN_LENGTH)
+    return Example(prompt, answer(prompt.system, prompt.user), most)
 
 
 def show(name: str, overrides: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from improve import strategies
 from improve.config.llm import LLMConfig, RolesConfig
 from improve.config.places import CONF
 from improve.config.schema import Config, settle
@@ -46,7 +47,10 @@ def to_config(values: DictConfig, search: Sequence[str] = ()) -> Config:
         raise ConfigError(explain(error, [])) from None
     assert isinstance(config, Config)
     config.role_llms = _role_llms(config.llm.roles, search)
-    return settle(_drawn(config, search) if config.strategy.name == "random" else config)
+    strategy = strategies.find(config.strategy.name)
+    if strategy.llm:
+        config = dataclasses.replace(config, llm=_option(strategy.llm, search), role_llms={})
+    return settle(config, strategy)
 
 
 def register_schema() -> None:
@@ -113,12 +117,6 @@ def _role_llms(roles: RolesConfig, search: Sequence[str]) -> dict[str, LLMConfig
         if option not in options:
             raise ConfigError(f"llm.roles.{role}={option}: there is no llm={option}.", nearest(option, options))
     return {role: _option(option, search) for role, option in wanted.items()}
-
-
-def _drawn(config: Config, search: Sequence[str]) -> Config:
-    """strategy=random in terms of the others: the loop of strategy=iterative, whoever is asked by the other runs."""
-    strategy = dataclasses.replace(config.strategy, name="iterative")
-    return dataclasses.replace(config, strategy=strategy, llm=_option("offline_random", search), role_llms={})
 
 
 def _option(name: str, search: Sequence[str]) -> LLMConfig:

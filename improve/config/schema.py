@@ -15,6 +15,7 @@ from typing import Any
 from improve.config.llm import LLMConfig, check_llm
 from improve.domain import Split
 from improve.errors import ConfigError
+from improve.strategies import Strategy
 
 # What the audit of the images may find that makes a result meaningless; each can be accepted by its name.
 ACCEPTABLE = ("blank", "contradictions", "giveaway", "leakage", "near_leakage")
@@ -60,7 +61,7 @@ class DatasetConfig:
 
 @dataclass
 class StrategyConfig:
-    name: str = "???"  # iterative | global | zero_shot | best_of_n | random
+    name: str = "???"  # iterative | global | zero_shot | best_of_n | random: see improve/strategies
     iterations: int = 8  # after the first pipeline: revisions, or further pipelines under best_of_n
     unified_initialization: bool = True  # the architect writes the whole first pipeline in one pass (paper, A.1)
     repairs: int = 2  # further tries at code that failed a check, per iteration
@@ -157,9 +158,6 @@ class Config:
     role_llms: dict[str, LLMConfig] = field(default_factory=dict, metadata={"omegaconf_ignore": True})
 
 
-# Strategies whose pipelines each answer one prompt: there are no roles, so nobody revises, repairs or summarises.
-UNREFINED = ("zero_shot", "best_of_n")
-
 # Keys that change where things go, how they look or when a run ends early, but not what its steps compute.
 PRESENTATION = (
     "display", "tracking", "study", "outputs", "run_dir", "cache_dir", "budget", "dry_run", "retry_failed",
@@ -199,27 +197,15 @@ def selection_split(config: Config) -> Split:
     return "test" if config.protocol == "paper" else "selection"
 
 
-def settle(config: Config) -> Config:
-    """The configuration with what its strategy fixes: a zero-shot pipeline is one training, and nobody repairs it.
-
-    So the same run is found whatever a study sets for its other strategies, and its record says what was done.
-    """
-    if config.strategy.name not in UNREFINED:
-        return config
-    iterations = 0 if config.strategy.name == "zero_shot" else config.strategy.iterations
-    # No architect who could plan in one pass or in many, and no analyst who could be shown a history.
-    unused = StrategyConfig()
-    strategy = dataclasses.replace(
-        config.strategy,
-        iterations=iterations,
-        repairs=0,
-        unified_initialization=unused.unified_initialization,
-        history=unused.history,
-    )
+def settle(config: Config, strategy: Strategy) -> Config:
+    """The configuration with what its strategy fixes (`Strategy.fixed`, `unused`)."""
+    unused = {key: getattr(StrategyConfig(), key) for key in strategy.unused}
+    name = strategy.recorded_as or strategy.name
+    settled = dataclasses.replace(config.strategy, name=name, **unused, **strategy.fixed)
     dataset = config.dataset
-    if dataset.constraints.roles_only:
+    if dataset.constraints.roles_only and not strategy.refines:
         dataset = dataclasses.replace(dataset, constraints=ConstraintsConfig())
-    return dataclasses.replace(config, strategy=strategy, dataset=dataset)
+    return dataclasses.replace(config, strategy=settled, dataset=dataset)
 
 
 def check(config: Config) -> None:

@@ -25,9 +25,9 @@ from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline, Reason
 from improve.execution import machine
 from improve.execution.cell import Cell
+from improve.execution.predictions import BadPredictions, parse_predictions
 from improve.execution.status import ROW_KEYS, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
-from improve.judging.scoring import BadPredictions, parse_predictions
 from improve.pipeline.export import WEIGHTS
 from improve.sandbox import Limits, Sandbox, remove
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from improve.agents.prompts import Prompt
-from improve.config.schema import Config
-from improve.domain import Role
+from improve.config.llm import LLMConfig
+from improve.domain import Prompt, Role
 from improve.llm.clients import Clients
 from improve.llm.reply import Reply
 from improve.spending.worst_case import NOTHING, Most, known_price, most
@@ -45,7 +44,7 @@ class Answer:
     replay: str = ""
 
 
-class Source(Protocol):
+class Backend(Protocol):
     """Answers questions. `author` says for people who wrote what it answers."""
 
     @property
@@ -72,8 +71,8 @@ class Source(Protocol):
 class LiveModels:
     """The configured models, asked now: the run's, and those that single roles have instead of it."""
 
-    def __init__(self, config: Config) -> None:
-        self._clients = Clients(config)
+    def __init__(self, main: LLMConfig, roles: Mapping[str, LLMConfig], seed: int) -> None:
+        self._clients = Clients(main, roles, seed)
 
     @property
     def author(self) -> str:

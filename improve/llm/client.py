@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from improve.agents.prompts import Prompt
 from improve.config.llm import LLMConfig
+from improve.domain import Prompt
 from improve.errors import LLMError
 from improve.llm import reply as replies
 from improve.llm import request

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from improve.config.llm import LLMConfig
-from improve.config.schema import Config
 from improve.domain import Role
 from improve.errors import LLMError
 from improve.llm.client import Client, has_key
@@ -20,15 +19,15 @@ REACH_SECONDS = 5.0
 class Clients:
     """The clients of one run. Roles that share an option share its client, and what that has learnt of its server."""
 
-    def __init__(self, config: Config) -> None:
-        self.main = Client(config.llm, config.seed)
+    def __init__(self, main: LLMConfig, roles: Mapping[str, LLMConfig], seed: int) -> None:
+        self.main = Client(main, seed)
         self._by_role: dict[str, Client] = {}
-        known: dict[str, Client] = {config.llm.name: self.main}
-        for role, llm in config.role_llms.items():
+        known: dict[str, Client] = {main.name: self.main}
+        for role, llm in roles.items():
             # The run's own model may have been changed on the command line: then it is another one.
             same = known.get(llm.name)
             if same is None or _differ(same.config, llm):
-                same = known[llm.name] = Client(llm, config.seed)
+                same = known[llm.name] = Client(llm, seed)
             self._by_role[role] = same
 
     def of(self, role: Role) -> Client:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from improve.agents.prompts import Prompt
 from improve.config.llm import STRUCTURED, LLMConfig
+from improve.domain import Prompt
 from improve.llm.library import takes
 
 BYTES_PER_TOKEN = 3  # of English and Python; real tokenizers need 3.3 to 4.5, so this errs towards more tokens

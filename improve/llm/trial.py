@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from improve.agents.prompts import Prompt
+from improve.domain import Prompt
 from improve.llm import reply as replies
 from improve.llm.client import Client
 

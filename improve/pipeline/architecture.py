@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from improve.config.schema import Config
+from improve.config.schema import DatasetConfig
 from improve.datasets import Dataset
 from improve.errors import ConfigError
 from improve.pipeline.weights import describe
@@ -19,12 +19,12 @@ VIT = re.compile(r"vit[-_ ]?(ti|s|b|l|h)[-_ /]?(\d+)", re.IGNORECASE)
 VIT_SIZES = {"ti": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge"}
 
 
-def informed(dataset: Dataset, config: Config, weights: Mapping[str, Mapping[str, Any]]) -> Dataset:
+def informed(dataset: Dataset, config: DatasetConfig, weights: Mapping[str, Mapping[str, Any]]) -> Dataset:
     """The dataset as its card tells of it: with the weights at hand, and the architecture that is demanded.
 
     Raises `ConfigError` if there is no such architecture.
     """
-    required = required_architecture(config.dataset.constraints.model)
+    required = required_architecture(config.constraints.model)
     return dataclasses.replace(dataset, pretrained=weights, required_model=required)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from improve.config.schema import UNREFINED
+from improve import strategies
 from improve.domain import Verdict
 from improve.errors import ResumeError
 from improve.record import journal
@@ -232,7 +232,8 @@ class History:
     @property
     def refines(self) -> bool:
         """Whether iterations revise the best pipeline; else each is a pipeline of its own (best_of_n)."""
-        return self.run["config"].get("strategy", {}).get("name") not in UNREFINED
+        strategy = strategies.known(self.run["config"].get("strategy", {}).get("name"))
+        return strategy is None or strategy.refines
 
     @property
     def paper_protocol(self) -> bool:

@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from improve.spending.costs import LLMRecord as LLMRecord
+
 
 class RunRecord(TypedDict):
     """kind `run`."""
@@ -49,23 +51,6 @@ class DataAuditRecord(TypedDict):
     findings: list[dict[str, Any]]  # improve.datasets.findings.Finding: code, severity, what, fix, examples
     accepted: list[str]  # codes of findings that the configuration accepts (dataset.accept)
     classes: list[dict[str, Any]]  # some training images of each class: name, images, file (PNG in the run's folder)
-
-
-class LLMRecord(TypedDict):
-    """kind `llm`: one answered call."""
-
-    role: str
-    iteration: int
-    attempt: int  # 0, then 1… for re-asks and repairs
-    model: str
-    request: str  # SHA-256 of the request
-    reply: str  # the raw text
-    finish_reason: str  # "stop"; "length": cut off; "refused", "context": declined, the reply says why; "empty"; …
-    tokens: dict[str, int]  # input, cached, reasoning, output
-    usd: float | None  # None: the price of this model is not known
-    call_seconds: float
-    replay: str  # "" for a reply that was asked for; else how the cassette's was found: "request" or "step"
-    file: str  # prompt and reply as text, relative to the run's folder
 
 
 class ProposalRecord(TypedDict):

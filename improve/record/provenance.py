@@ -1,70 +1,21 @@
-"""Where a result comes from: settings, data, code, versions, machine; and no resuming when what decides it changed."""
+"""Which code made a result; and no resuming of a run when what decides its result has changed."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
-import platform
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from improve import __version__
-from improve.agents.prompts import PromptSet
-from improve.config.schema import UNREFINED, Config, settings
-from improve.datasets import Dataset
 from improve.errors import RunChanged
-from improve.execution import machine
-from improve.llm.backend import Source
-from improve.record.history import PAPER_PROTOCOL
 from improve.record.journal import Journal
-from improve.sandbox import Sandbox
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # What must be as it was for a run to go on; the rest of the `run` record only describes.
 DECISIVE = ("config", "prompts", "cassette", "dataset", "code", "tier")
 CODE_CHANGED = "the code of improve itself has changed"
-
-
-def run_record(
-    config: Config, prompts: PromptSet, source: Source, dataset: Dataset, sandbox: Sandbox, name: str
-) -> dict[str, Any]:
-    """The `run` record (see `improve.record.kinds.RunRecord`)."""
-    notes = source.notes(settings(config))
-    if config.protocol == "paper":
-        notes.append(
-            f"{PAPER_PROTOCOL}: the images that would have selected train instead, any increase counts, and code that "
-            "fails is not repaired."
-        )
-    if config.strategy.name in UNREFINED:
-        notes.append(
-            f"strategy={config.strategy.name} asks one prompt a pipeline: the paper's sentence, then the contract that "
-            "makes the answer scorable, of which the paper's baseline was told nothing."
-        )
-    if config.acceptance.rule == "paper":
-        notes.append("acceptance=paper takes any increase in accuracy: small gains may be luck.")
-    if not sandbox.tier.verified:
-        notes.append("Generated code was not confined: the scores are unverified.")
-    return {
-        "name": name,
-        "study": config.study,
-        "config": settings(config),
-        "prompts": {"name": prompts.name, "hash": prompts.hash()},
-        "versions": {"improve": __version__, "python": platform.python_version(), **machine.library_versions()},
-        "hardware": machine.description(config.executor),
-        "commit": commit(),
-        "code": code_hash(),
-        "tier": sandbox.tier.name,
-        "tier_description": sandbox.description.removeprefix(f"{sandbox.tier.name}: "),
-        "verified": sandbox.tier.verified,
-        "dataset": dataset.record(),
-        "card": dataset.card(),
-        "cassette": source.identity(),
-        "budget": dataclasses.asdict(config.budget),
-        "notes": notes,
-    }
 
 
 def check_resume(journal: Journal, record: dict[str, Any], folder: Path, other_code: bool = False) -> None:

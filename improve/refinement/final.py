@@ -12,8 +12,8 @@ from PIL import Image
 from improve.datasets import Dataset
 from improve.domain import Failure
 from improve.execution.local import LocalExecutor
+from improve.execution.predictions import Probabilities
 from improve.judging.scoring import (
-    Probabilities,
     answers,
     confusion_matrix,
     save_predictions,
@@ -32,15 +32,15 @@ def score_test(workshop: Workshop) -> None:
     iterations = {"first": workshop.first, "best": workshop.incumbent.iteration}
     done: dict[int, dict[str, Any]] = {}
     for which, iteration in iterations.items():
-        if workshop.journal.peek("test-best") is None:
-            workshop.executor.expect(("test", workshop.incumbent.iteration))
+        if workshop.trials.journal.peek("test-best") is None:
+            workshop.trials.executor.expect(("test", workshop.incumbent.iteration))
 
         def once(which: str = which, iteration: int = iteration) -> dict[str, Any]:
             if iteration in done:
                 return {**done[iteration], "which": which}
-            return _test(which, iteration, workshop.executor, workshop.dataset, workshop.folder)
+            return _test(which, iteration, workshop.trials.executor, workshop.trials.dataset, workshop.trials.folder)
 
-        done[iteration] = workshop.journal.once(f"test-{which}", "test", once)
+        done[iteration] = workshop.trials.journal.once(f"test-{which}", "test", once)
     _write_worst(workshop, done[iterations["best"]])
 
 
@@ -90,9 +90,9 @@ def _worst(given: Probabilities, labels: np.ndarray, dataset: Dataset) -> list[d
 
 def _write_worst(workshop: Workshop, record: dict[str, Any]) -> None:
     """The pictures of the best pipeline's worst mistakes, from the record (so that a resumed run has them, too)."""
-    images = np.load(workshop.dataset.inputs_folder("test") / "images.npy", mmap_mode="r")
+    images = np.load(workshop.trials.dataset.inputs_folder("test") / "images.npy", mmap_mode="r")
     for entry in record.get("worst", []):
-        path = workshop.folder / entry["file"]
+        path = workshop.trials.folder / entry["file"]
         path.parent.mkdir(exist_ok=True)
         pixels = np.asarray(images[entry["row"]])
         Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path)

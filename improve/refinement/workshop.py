@@ -9,7 +9,6 @@ import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,18 +16,17 @@ import numpy as np
 from improve.agents import views
 from improve.agents.parsing import Proposal
 from improve.agents.team import NoUsableReply, Team
-from improve.config.schema import UNREFINED, Config
-from improve.datasets import Dataset
+from improve.config.schema import AcceptanceConfig, StrategyConfig
 from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason, Verdict
-from improve.execution.local import Fit, LocalExecutor
+from improve.execution.local import Fit
 from improve.execution.warm import Key
 from improve.judging.acceptance import Judgement, judge
 from improve.judging.audit import audit
 from improve.judging.scoring import Answers
-from improve.record.journal import Journal
 from improve.refinement import samples
 from improve.refinement.trials import Parent, Trials
-from improve.spending.budget import Budget
+from improve.strategies import Candidate, Strategy
+from improve.strategies.strategy import ALL
 
 MAX_DIFF = 6000  # characters of a diff that the summarizer is shown
 MAX_REFUSALS = 3  # iterations in a row that the language model declines, after which a run ends
@@ -44,24 +42,27 @@ class Incumbent:
     log: views.TrainingLog
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """What became of a candidate: as far as it came, and the failure that ended it."""
+
+    iteration: int
+    candidate: Candidate | None
+    component: str
+    feedback: str = ""
+    fit: Fit | None = None
+    answers: Answers | None = None
+    failure: Failure | None = None
+
+
 class Workshop:
     """One run's state. `steps` is the history that the analyst reads; all its numbers come from the journal."""
 
     def __init__(
-        self,
-        config: Config,
-        dataset: Dataset,
-        team: Team,
-        executor: LocalExecutor,
-        journal: Journal,
-        folder: Path,
-        budget: Budget | None = None,
+        self, strategy: Strategy, settings: StrategyConfig, rule: AcceptanceConfig, team: Team, trials: Trials
     ) -> None:
-        self.config, self.dataset, self.team, self.budget = config, dataset, team, budget
-        self.executor, self.journal, self.folder = executor, journal, folder
-        self.trials = Trials(dataset, executor, journal, folder, budget)
-        self.labels = self.trials.labels
-        self.refines = config.strategy.name not in UNREFINED  # else each pipeline stands alone, and there are no roles
+        self.strategy, self.settings, self.rule = strategy, settings, rule
+        self.team, self.trials = team, trials
         self.incumbent: Incumbent | None = None
         self.first: int | None = None  # the iteration of the first pipeline that had a score
         self.steps: list[views.Step] = []
@@ -71,9 +72,13 @@ class Workshop:
         self._last_failure: Failure | None = None
         self._proposed: dict[int, str] = {}
 
+    @property
+    def has_incumbent(self) -> bool:
+        return self.incumbent is not None
+
     def iterations(self) -> Iterator[int]:
         """The numbers of the iterations, from 0: the first pipeline; fewer if the run is stopped."""
-        for iteration in range(1 + self.config.strategy.iterations):
+        for iteration in range(1 + self.settings.iterations):
             if self.stopped:
                 return
             yield iteration
@@ -82,7 +87,7 @@ class Workshop:
 
     def first_pipeline(self, iteration: int) -> Pipeline:
         """The architect's whole pipeline, or its plan and then one engineer after the other (bottom-up)."""
-        if self.config.strategy.unified_initialization:
+        if self.settings.unified_initialization:
             self.plan, pipeline = self.team.pipeline(iteration, self._last_failure)
             return pipeline
         self.plan = self.team.plan(iteration, self._last_failure)
@@ -91,14 +96,15 @@ class Workshop:
             sources[component] = self.team.engineer(component, iteration, dict(sources), plan=self.plan)
         return Pipeline(**sources)
 
-    def zero_shot(self, iteration: int) -> Pipeline:
+    def single_prompt(self, iteration: int) -> Pipeline:
         """A whole pipeline from one prompt, with no knowledge of any other."""
-        return self.team.zero_shot(iteration, len(self.dataset.class_names))
+        return self.team.zero_shot(iteration, len(self.trials.dataset.class_names))
 
     def propose(self, iteration: int) -> Proposal:
         """The analyst's choice of one component (under strategy=global: its wishes for all), recorded."""
         incumbent = self._require_incumbent()
-        history = views.history(self.steps, self.config.strategy.history)
+        self._proposed[iteration] = ""
+        history = views.history(self.steps, self.settings.history)
         log = views.training_log(incumbent.log)
         rejected = {
             (step.component, step.tried): step.iteration
@@ -107,14 +113,10 @@ class Workshop:
         }
         proposal = self.team.analyst(iteration, history, log, _sources(incumbent.pipeline), rejected)
         self._proposed[iteration] = proposal.component
-        self.journal.once(
+        self.trials.journal.once(
             f"proposal-{iteration}", "proposal", lambda: {"iteration": iteration, **proposal.model_dump()}
         )
         return proposal
-
-    def proposed_component(self, iteration: int) -> str:
-        """What the analyst chose in this iteration, "" if it gave no usable answer."""
-        return self._proposed.get(iteration, "")
 
     def revise(self, iteration: int, proposal: Proposal) -> Pipeline:
         """The incumbent with one component written anew by its engineer."""
@@ -132,57 +134,53 @@ class Workshop:
 
     # ------------------------------------------------------------------ from a candidate to its verdict
 
-    def evaluate(self, iteration: int, component: str, pipeline: Pipeline, feedback: str = "") -> None:
+    def evaluate(self, iteration: int, candidate: Candidate) -> None:
         """Check (with repairs), train, score, judge, record; the better pipeline becomes the incumbent."""
         try:
-            checked = self._checked(iteration, component, pipeline, feedback)
+            checked = self._checked(iteration, candidate)
         except NoUsableReply as error:
             checked = error.failure
         if isinstance(checked, Failure):
-            self.fail(iteration, component, checked, feedback)
+            self._conclude(Attempt(iteration, None, candidate.component, candidate.feedback, failure=checked))
             return
-        pipeline = checked
-        self.trials.candidate(iteration, pipeline, self._parent())
-        fit = self.trials.fit(iteration, pipeline, self._upcoming(iteration), self._sampled(pipeline))
+        self._conclude(self._tried(iteration, dataclasses.replace(candidate, pipeline=checked)))
+
+    def _tried(self, iteration: int, candidate: Candidate) -> Attempt:
+        """Train and score a candidate that has passed its check."""
+        attempt = Attempt(iteration, candidate, candidate.component, candidate.feedback)
+        self.trials.candidate(iteration, candidate.pipeline, self._parent())
+        fit = self.trials.fit(
+            iteration, candidate.pipeline, self._upcoming(iteration), self._sampled(candidate.pipeline)
+        )
+        attempt = dataclasses.replace(attempt, fit=fit, failure=fit.failure)
         if fit.failure:
-            self.fail(iteration, component, fit.failure, feedback, fit)
-            return
+            return attempt
         given = self.trials.score(iteration)
         if isinstance(given, Failure):
-            self.fail(iteration, component, given, feedback, fit)
-            return
-        judgement = self._judge(given)
-        if judgement.verdict is Verdict.ACCEPTED:
-            failure = audit(self.journal, self.executor, self.dataset, iteration, given)
-            if failure:
-                self.fail(iteration, component, failure, feedback, fit)
-                return
-        self._conclude(iteration, component, feedback, judgement, pipeline, fit, given)
+            return dataclasses.replace(attempt, failure=given)
+        return dataclasses.replace(attempt, answers=given)
 
-    def fail(
-        self, iteration: int, component: str, failure: Failure, feedback: str = "", fit: Fit | None = None
-    ) -> None:
-        """An iteration without a score: recorded, summarised, told to the analyst."""
-        self._last_failure = failure
-        judgement = Judgement(Verdict.FAILED, f"failed: {failure.reason.value}: {failure.message}")
-        self._conclude(iteration, component, feedback, judgement, None, fit, None, failure)
+    def fail(self, iteration: int, failure: Failure) -> None:
+        """An iteration in which no candidate came about: recorded, summarised, told to the analyst."""
+        self._conclude(Attempt(iteration, None, self._proposed.get(iteration, ALL), failure=failure))
 
-    def _checked(self, iteration: int, component: str, pipeline: Pipeline, feedback: str) -> Pipeline | Failure:
+    def _checked(self, iteration: int, candidate: Candidate) -> Pipeline | Failure:
         """The pipeline once it passes, after at most `strategy.repairs` repairs by the engineer concerned."""
-        for attempt in range(1 + self.config.strategy.repairs):
+        component, pipeline = candidate.component, candidate.pipeline
+        for attempt in range(1 + self.settings.repairs):
             failure = self.trials.check(iteration, attempt, component, pipeline, self._parent())
-            if failure is None or attempt == self.config.strategy.repairs:
+            if failure is None or attempt == self.settings.repairs:
                 return failure or pipeline
-            broken = failure.component or "model" if component == "all" else _one_component(component)
+            broken = failure.component or "model" if component == ALL else _one_component(component)
             # Models often fail to mend what they see and do better afresh, so the last repair starts from what worked.
-            fresh = attempt > 0 and attempt + 1 == self.config.strategy.repairs
+            fresh = attempt > 0 and attempt + 1 == self.settings.repairs
             sources = dict(_sources(pipeline))
             if fresh:
                 del sources[broken]
                 if self.incumbent:
                     sources[broken] = self.incumbent.pipeline.source(broken)
             source = self.team.engineer(
-                broken, iteration, sources, plan=self.plan, feedback=feedback, error=failure, fresh=fresh
+                broken, iteration, sources, plan=self.plan, feedback=candidate.feedback, error=failure, fresh=fresh
             )
             pipeline = pipeline.with_component(broken, source)
         raise AssertionError("the loop returns")
@@ -190,47 +188,51 @@ class Workshop:
     def _parent(self) -> Parent | None:
         """What a candidate revises; None if it stands alone."""
         incumbent = self.incumbent
-        return Parent(incumbent.iteration, incumbent.pipeline) if incumbent and self.refines else None
+        return Parent(incumbent.iteration, incumbent.pipeline) if incumbent and self.strategy.refines else None
 
     def _sampled(self, pipeline: Pipeline) -> np.ndarray | None:
         """Of which training images augmented samples are wanted: none if the data component is not new."""
         new = self.incumbent is None or "data" in pipeline.changed(self.incumbent.pipeline)
-        return samples.wanted(self.dataset) if new else None
+        return samples.wanted(self.trials.dataset) if new else None
 
     def _upcoming(self, iteration: int) -> list[Key]:
         """What the executor will be asked for after this iteration, as far as that is known."""
-        if iteration < self.config.strategy.iterations:
+        if iteration < self.settings.iterations:
             return [("fit", iteration + 1)]
         return [] if self.first is None else [("test", self.first)]
 
-    def _judge(self, given: Answers) -> Judgement:
-        rule = self.config.acceptance
-        return judge(rule.rule, given, self.incumbent.answers if self.incumbent else None, self.labels, rule.alpha)
+    def _judge(self, attempt: Attempt) -> tuple[Attempt, Judgement]:
+        """The verdict; a candidate that would be accepted must pass the audit."""
+        given = attempt.answers
+        if attempt.failure is None and given is not None:
+            before = self.incumbent.answers if self.incumbent else None
+            judgement = judge(self.rule.rule, given, before, self.trials.labels, self.rule.alpha)
+            if judgement.verdict is not Verdict.ACCEPTED:
+                return attempt, judgement
+            failure = audit(self.trials.journal, self.trials.executor, self.trials.dataset, attempt.iteration, given)
+            if failure is None:
+                return attempt, judgement
+            attempt = dataclasses.replace(attempt, answers=None, failure=failure)
+        failure = attempt.failure
+        assert failure is not None
+        return attempt, Judgement(Verdict.FAILED, f"failed: {failure.reason.value}: {failure.message}")
 
-    def _conclude(
-        self,
-        iteration: int,
-        component: str,
-        feedback: str,
-        judgement: Judgement,
-        pipeline: Pipeline | None,
-        fit: Fit | None,
-        given: Answers | None,
-        failure: Failure | None = None,
-    ) -> None:
-        """Record the verdict, change the incumbent if it is one, and let the summarizer say a sentence."""
-        self._count_refusals(failure)
-        accepted = judgement.verdict is Verdict.ACCEPTED and pipeline is not None and given is not None
+    def _conclude(self, attempt: Attempt) -> None:
+        """Judge, record the verdict, change the incumbent if it is one, and let the summarizer say a sentence."""
+        attempt, judgement = self._judge(attempt)
+        iteration = attempt.iteration
+        self._last_failure = attempt.failure or self._last_failure
+        self._count_refusals(attempt.failure)
         before = self.incumbent
-        if accepted and pipeline is not None and given is not None and fit is not None:
-            self.incumbent = Incumbent(iteration, pipeline, given, self._log(fit))
+        if judgement.verdict is Verdict.ACCEPTED and attempt.candidate and attempt.answers is not None and attempt.fit:
+            self.incumbent = Incumbent(iteration, attempt.candidate.pipeline, attempt.answers, self._log(attempt.fit))
             self.first = iteration if self.first is None else self.first
-        self.journal.once(
+        self.trials.journal.once(
             f"verdict-{iteration}",
             "verdict",
             lambda: {
                 "iteration": iteration,
-                "component": component,
+                "component": attempt.component,
                 "verdict": judgement.verdict.value,
                 "note": judgement.note,
                 "wins": judgement.wins,
@@ -239,10 +241,10 @@ class Workshop:
                 "incumbent": self.incumbent.iteration if self.incumbent else None,
             },
         )
-        self._tidy(iteration, before, accepted)
-        step = self._step(iteration, component, feedback, judgement, fit, given, failure)
-        text = self._summary(step, before, pipeline, feedback)
-        self.journal.once(f"summary-{iteration}", "summary", lambda: {"iteration": iteration, "text": text})
+        self._tidy(iteration, before)
+        step = self._step(attempt, judgement)
+        text = self._summary(step, before, attempt)
+        self.trials.journal.once(f"summary-{iteration}", "summary", lambda: {"iteration": iteration, "text": text})
         self.steps.append(dataclasses.replace(step, note=text))
 
     def _count_refusals(self, failure: Failure | None) -> None:
@@ -251,49 +253,48 @@ class Workshop:
         if failure and self._refusals == MAX_REFUSALS:
             self.stopped = f"the language model declined {MAX_REFUSALS} times in a row; the last time {failure.message}"
 
-    def _tidy(self, iteration: int, before: Incumbent | None, accepted: bool) -> None:
+    def _tidy(self, iteration: int, before: Incumbent | None) -> None:
         """Keep the weights of the first pipeline and of the incumbent; nobody needs the others."""
-        self.executor.discard(iteration, keep_work=accepted)
+        accepted = self.incumbent is not None and self.incumbent.iteration == iteration
+        self.trials.executor.discard(iteration, keep_work=accepted)
         if accepted and before and before.iteration != self.first:
-            self.executor.discard(before.iteration, keep_work=False)
+            self.trials.executor.discard(before.iteration, keep_work=False)
 
-    def _step(
-        self,
-        iteration: int,
-        component: str,
-        feedback: str,
-        judgement: Judgement,
-        fit: Fit | None,
-        given: Answers | None,
-        failure: Failure | None,
-    ) -> views.Step:
-        rows = fit.rows if fit else ()
+    def _step(self, attempt: Attempt, judgement: Judgement) -> views.Step:
+        rows = attempt.fit.rows if attempt.fit else ()
+        given, failure = attempt.answers, attempt.failure
         return views.Step(
-            iteration=iteration,
-            component=component,
-            tried=feedback or "a first pipeline",
+            iteration=attempt.iteration,
+            component=attempt.component,
+            tried=attempt.feedback or "a first pipeline",
             verdict=judgement.verdict.value,
-            accuracy=float(np.mean(given == self.labels)) if given is not None else None,
+            accuracy=float(np.mean(given == self.trials.labels)) if given is not None else None,
             train_accuracy=rows[-1].get("train_accuracy") if rows else None,
             validation_accuracy=max((r.get("validation_accuracy", 0.0) for r in rows), default=None),
             reason=f"{failure.reason.value}: {failure.message}" if failure else "",
         )
 
-    def _summary(self, step: views.Step, before: Incumbent | None, pipeline: Pipeline | None, feedback: str) -> str:
-        if not self.refines:
-            return ""  # zero-shot means that nobody else is asked
-        shown: dict[str, Any] = {"iteration": step.iteration, "component": step.component, "feedback": feedback}
+    def _summary(self, step: views.Step, before: Incumbent | None, attempt: Attempt) -> str:
+        if not self.strategy.refines:
+            return ""  # such pipelines stand alone: nobody else is asked
+        shown: dict[str, Any] = {
+            "iteration": step.iteration,
+            "component": step.component,
+            "feedback": attempt.feedback,
+        }
         shown["verdict"] = step.verdict
         if step.reason:
             shown["failure"] = step.reason
-        diff = _diff(before.pipeline, pipeline) if before and pipeline else ""
+        # A candidate that has no score is not compared with anything.
+        compared = attempt.candidate if attempt.failure is None else None
+        diff = _diff(before.pipeline, compared.pipeline) if before and compared else ""
         try:
             return self.team.summary(step.iteration, views.dump(shown), diff[:MAX_DIFF])
         except NoUsableReply as error:
             return f"(no summary: {error})"
 
     def _log(self, fit: Fit) -> views.TrainingLog:
-        share = fit.seconds / self.config.executor.fit_seconds
+        share = fit.seconds / self.trials.executor.config.fit_seconds
         return views.TrainingLog(fit.rows, fit.planned_epochs, fit.epochs_that_fit, share)
 
     def _require_incumbent(self) -> Incumbent:

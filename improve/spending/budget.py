@@ -14,11 +14,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from improve.config.schema import BudgetConfig
 from improve.errors import BudgetError, ConfigError
-from improve.record.journal import Journal, Record
 
 STOP = "stop"  # key and kind of the record that says why the loop ended early
 # Until they have been timed: what a smoke run or a prediction may take. Most of it is imports, which take 4 to 7 s on
@@ -27,6 +26,33 @@ UNTIMED_SECONDS = 30.0
 ENDING_SECONDS = 5.0  # the export and the page
 # Steps during which a process of the sandbox holds the GPU.
 ON_GPU = ("check", "training", "score", "audit", "test")
+
+
+class Step(Protocol):
+    """A record of a journal."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def data(self) -> dict[str, Any]: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
+class Ledger(Protocol):
+    """What is counted: a journal, as `improve.record.journal.Journal` is one."""
+
+    listeners: list[Callable[[Any], None]]
+
+    @property
+    def past_seconds(self) -> float: ...
+
+    @property
+    def upcoming(self) -> str | None: ...
+
+    def once(self, key: str, kind: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]: ...
 
 
 class BudgetUsed(Exception):
@@ -84,7 +110,7 @@ class Budget:
     def __init__(
         self,
         limits: BudgetConfig,
-        journal: Journal,
+        journal: Ledger,
         training: Training,
         began: float,
         now: Callable[[], float] = time.monotonic,
@@ -97,7 +123,7 @@ class Budget:
         self._scored = False
         journal.listeners.append(self.record)
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Step) -> None:
         """A listener of the journal: it is told of the steps of earlier sessions, too."""
         data = record.data
         if record.kind == "llm" and not data.get("replay"):

@@ -7,13 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from improve.record.kinds import LLMRecord
+from typing import Any, TypedDict, TypeVar
 
 TOKENS = ("input", "cached", "reasoning", "output")  # cached ones are part of the input, reasoning ones of the output
 
 Key = TypeVar("Key", bound=Hashable)
+
+
+class LLMRecord(TypedDict):
+    """kind `llm`: one answered call."""
+
+    role: str
+    iteration: int
+    attempt: int  # 0, then 1… for re-asks and repairs
+    model: str
+    request: str  # SHA-256 of the request
+    reply: str  # the raw text
+    finish_reason: str  # "stop"; "length": cut off; "refused", "context": declined, the reply says why; "empty"; …
+    tokens: dict[str, int]  # input, cached, reasoning, output
+    usd: float | None  # None: the price of this model is not known
+    call_seconds: float
+    replay: str  # "" for a reply that was asked for; else how the cassette's was found: "request" or "step"
+    file: str  # prompt and reply as text, relative to the run's folder
 
 
 @dataclass(frozen=True)

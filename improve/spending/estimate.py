@@ -10,22 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from improve.agents import team, views
-from improve.commands.prompts import Preview
 from improve.config.llm import LLMConfig
-from improve.config.schema import UNREFINED, Config
-from improve.domain import ENGINEER_OF, Role
-from improve.expert.expert import answer
-from improve.refinement.workshop import MAX_DIFF
+from improve.config.schema import Config
+from improve.domain import ENGINEER_OF, Prompt, Role
 from improve.spending.worst_case import known_price, most_input_tokens, usual_tokens, within_context
+from improve.strategies import find
+from improve.strategies.strategy import Asked
 
-MAX_DETAIL = 6000  # characters of an error that an engineer is shown
-MAX_FEEDBACK = 8000  # characters that the analyst may write to an engineer
-Asked = Literal["architect", "engineer", "analyst", "summarizer", "zero_shot"]
 ROLES: dict[Asked, tuple[Role, ...]] = {
     "architect": ("architect",),
     "engineer": tuple(ENGINEER_OF.values()),
@@ -33,6 +27,15 @@ ROLES: dict[Asked, tuple[Role, ...]] = {
     "summarizer": ("summarizer",),
     "zero_shot": ("zero_shot",),
 }
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a role is shown and answers in an example run."""
+
+    prompt: Prompt
+    reply: str
+    growth: int  # tokens by which the prompt may outgrow the example, besides the files of the engineers
 
 
 @dataclass(frozen=True)
@@ -82,41 +85,32 @@ class Estimate:
         return Line.sum(self.lines)
 
 
-def estimate(config: Config, preview: Preview) -> Estimate:
-    """The estimate of a checked configuration."""
-    low, high = _calls(config)
-    lines = tuple(_line(config, preview, who, low[who], high[who]) for who in ROLES if high[who])
+def estimate(config: Config, examples: Mapping[Role, Example], re_asks: int) -> Estimate:
+    """The estimate of a checked configuration. `re_asks`: further tries at a reply that cannot be read."""
+    low, high = _calls(config, re_asks)
+    lines = tuple(_line(config, examples, who, low[who], high[who]) for who in ROLES if high[who])
     return Estimate(lines, 1 + config.strategy.iterations, config.executor.fit_seconds)
 
 
-# How many engineers an iteration of a strategy with roles asks, after the first pipeline.
-ITERATIONS: dict[str, int] = {"iterative": 1, "global": 3}
-
-
-def _calls(config: Config) -> tuple[Counter[Asked], Counter[Asked]]:
+def _calls(config: Config, re_asks: int) -> tuple[Counter[Asked], Counter[Asked]]:
     """How often each is asked: at least, and at most."""
     settings = config.strategy
-    if settings.name in UNREFINED:
-        pipelines: Counter[Asked] = Counter({"zero_shot": 1 + settings.iterations})
-        return pipelines, _times(pipelines, 1 + team.RE_ASKS)
-    engineers = 0 if settings.unified_initialization else 3
-    first: Counter[Asked] = Counter({"architect": 1, "engineer": engineers, "summarizer": 1})
-    later: Counter[Asked] = Counter({"analyst": 1, "engineer": ITERATIONS[settings.name], "summarizer": 1})
+    first, later = find(settings.name).calls(settings)
     repairs: Counter[Asked] = Counter({"engineer": settings.repairs})
     low = _times(later, settings.iterations) + first
     # As long as no pipeline has a score, an iteration begins anew: that may take more calls than a revision.
     dearer = max(first, later, key=lambda asked: sum(asked.values()))
     high = _times(dearer + repairs, settings.iterations) + first + repairs
-    return low, _times(high, 1 + team.RE_ASKS)
+    return low, _times(high, 1 + re_asks)
 
 
 def _times(asked: Counter[Asked], factor: int) -> Counter[Asked]:
     return Counter({who: factor * count for who, count in asked.items()})
 
 
-def _line(config: Config, preview: Preview, who: Asked, low: int, high: int) -> Line:
+def _line(config: Config, examples: Mapping[Role, Example], who: Asked, low: int, high: int) -> Line:
     """Of several roles the cheapest for the lowest case and the dearest for the worst."""
-    amounts = [_amounts(config, preview, who, role, low, high) for role in ROLES[who]]
+    amounts = [_amounts(config, examples[role], who, role, low, high) for role in ROLES[who]]
     lowest, worst = min((a for a, _ in amounts), key=_dear), max((b for _, b in amounts), key=_dear)
     if any(amount.usd is None for pair in amounts for amount in pair):
         # One of the roles may be dearer than all whose price is known.
@@ -128,13 +122,13 @@ def _dear(amount: Amount) -> tuple[float, int]:
     return amount.usd or 0.0, amount.read + amount.written
 
 
-def _amounts(config: Config, preview: Preview, who: Asked, role: Role, low: int, high: int) -> tuple[Amount, Amount]:
-    llm, prompt = llm_of(config, role), preview.prompt(role)
+def _amounts(config: Config, example: Example, who: Asked, role: Role, low: int, high: int) -> tuple[Amount, Amount]:
+    llm, prompt = llm_of(config, role), example.prompt
     if not asks_a_model(llm):
         return Amount(low, 0, 0, 0.0), Amount(high, 0, 0, 0.0)
     read = usual_tokens(prompt.system + prompt.user)
-    written = usual_tokens(answer(prompt.system, prompt.user))
-    most = within_context(llm, most_input_tokens(prompt) + _growth(config, who))
+    written = usual_tokens(example.reply)
+    most = within_context(llm, most_input_tokens(prompt) + example.growth + _files(config, who))
     return (
         Amount(low, low * read, low * written, _usd(llm, low, read, written)),
         Amount(high, high * most, high * llm.max_output_tokens, _usd(llm, high, most, llm.max_output_tokens)),
@@ -147,8 +141,8 @@ def llm_of(config: Config, role: Role) -> LLMConfig:
 
 def asked_models(config: Config) -> list[LLMConfig]:
     """The models that a run asks; none where the rule-based expert or a cassette answers."""
-    alone = config.strategy.name in UNREFINED
-    models = (llm_of(config, role) for roles in ROLES.values() for role in roles if (role == "zero_shot") == alone)
+    first, later = find(config.strategy.name).calls(config.strategy)
+    models = (llm_of(config, role) for who, roles in ROLES.items() if (first + later)[who] for role in roles)
     return list({llm.model: llm for llm in models if asks_a_model(llm)}.values())
 
 
@@ -162,13 +156,8 @@ def _usd(llm: LLMConfig, calls: int, read: int, written: int) -> float | None:
     return calls * (read * price.input + written * max(price.output, price.reasoning)) if price else None
 
 
-def _growth(config: Config, who: Asked) -> int:
-    """Tokens by which a prompt may outgrow the example: files as long as replies may be, history, errors, diffs."""
-    sources = sum(llm_of(config, engineer).max_output_tokens for engineer in ENGINEER_OF.values())
-    if who in ("architect", "zero_shot"):
-        return MAX_DETAIL
-    if who == "summarizer":
-        return MAX_DIFF + MAX_FEEDBACK
-    if who == "analyst":
-        return sources + views.HISTORY_LENGTH
-    return sources + MAX_DETAIL + MAX_FEEDBACK + team.PLAN_LENGTH
+def _files(config: Config, who: Asked) -> int:
+    """Tokens of the files that a role is shown: as long as the engineers' replies may be."""
+    if who not in ("engineer", "analyst"):
+        return 0
+    return sum(llm_of(config, engineer).max_output_tokens for engineer in ENGINEER_OF.values())

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from improve.agents.prompts import Prompt
 from improve.config.llm import LLMConfig
+from improve.domain import Prompt
 from improve.spending.prices import Price, price_of
 
 TABLE = "model_prices_and_context_window_backup.json"

@@ -1,25 +1,41 @@
-"""How a run looks for a better pipeline. A strategy is a function that drives a `Workshop` through its iterations."""
+"""How a run looks for a better pipeline: one object a strategy, in a file of its own, found by its name.
+
+In comes what a run knows so far (a `Workshop`), out goes the next candidate; what a strategy fixes in the
+configuration and whom it asks are values of the object, so that nobody else needs to know it by name.
+Imports the errors and the shared values alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import importlib
+import pkgutil
 
 from improve.errors import ConfigError, nearest
-from improve.refinement.workshop import Workshop
-from improve.strategies.all_at_once import all_at_once
-from improve.strategies.iterative import iterative
-from improve.strategies.zero_shot import zero_shot
+from improve.strategies.strategy import Candidate, Strategy, Workshop
 
-STRATEGIES: dict[str, Callable[[Workshop], None]] = {
-    "iterative": iterative,
-    "global": all_at_once,
-    "zero_shot": zero_shot,
-    "best_of_n": zero_shot,
-}
+__all__ = ["Candidate", "Strategy", "Workshop", "find", "known", "names"]
 
 
-def strategy(name: str) -> Callable[[Workshop], None]:
+@functools.cache
+def _all() -> dict[str, Strategy]:
+    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    strategies = [module.STRATEGY for module in modules if hasattr(module, "STRATEGY")]
+    return {strategy.name: strategy for strategy in strategies}
+
+
+def names() -> list[str]:
+    """What `strategy=` can be."""
+    return sorted(_all())
+
+
+def find(name: str) -> Strategy:
     """The strategy of that name. Raises `ConfigError` with the nearest names."""
-    if name not in STRATEGIES:
-        raise ConfigError(f"there is no strategy {name!r}.", nearest(name, STRATEGIES))
-    return STRATEGIES[name]
+    if name not in _all():
+        raise ConfigError(f"there is no strategy {name!r}.", nearest(name, names()))
+    return _all()[name]
+
+
+def known(name: object) -> Strategy | None:
+    """The strategy of that name on record, None if this version has none: for those that only read."""
+    return _all().get(str(name))

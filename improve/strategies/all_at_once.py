@@ -6,26 +6,20 @@ in every iteration, rather than focusing on improving one component at a time". 
 
 from __future__ import annotations
 
-from improve.agents.team import NoUsableReply
-from improve.refinement.workshop import Workshop
-from improve.strategies.iterative import begin
+from improve.strategies.strategy import ALL, Candidate, Strategy, Workshop
 
 
-def all_at_once(workshop: Workshop) -> None:
-    """The first pipeline, then `strategy.iterations` revisions by all three engineers."""
-    for iteration in workshop.iterations():
-        if workshop.incumbent is None:
-            begin(workshop, iteration)
-        else:
-            rewrite(workshop, iteration)
+class AllAtOnce(Strategy):
+    """A whole pipeline first, and again as long as none has a score; then analyst → three engineers → candidate."""
 
+    name = "global"
+    choices = (ALL,)
 
-def rewrite(workshop: Workshop, iteration: int) -> None:
-    """Analyst → three engineers → candidate → training → score → verdict."""
-    try:
+    def candidate(self, workshop: Workshop, iteration: int) -> Candidate:
+        if not workshop.has_incumbent:
+            return Candidate(ALL, workshop.first_pipeline(iteration))
         proposal = workshop.propose(iteration)
-        candidate = workshop.revise_all(iteration, proposal)
-    except NoUsableReply as error:
-        workshop.fail(iteration, workshop.proposed_component(iteration), error.failure)
-        return
-    workshop.evaluate(iteration, "all", candidate, proposal.feedback)
+        return Candidate(ALL, workshop.revise_all(iteration, proposal), proposal.feedback)
+
+
+STRATEGY = AllAtOnce()

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from improve.agents.brief import Brief
 from improve.agents.prompts import PromptSet
 from improve.agents.team import NoUsableReply, Team
 from improve.config.compose import config_from
 from improve.domain import Reason
-from improve.llm.backend import LiveModels
 from improve.record.journal import JOURNAL, Journal, read
 from tests.support import components
+from tests.support.models import live_models
 from tests.support.scripted_llm import Answer, ScriptedServer, completion, error, played
 
 GOOD = components.fenced(training=components.training())
@@ -30,8 +31,8 @@ def team(folder: Path, *answers: str | Answer) -> Iterator[tuple[Team, ScriptedS
     with played(*answers) as server:
         config = config_from(["llm=local", f"llm.api_base={server.base}", "llm.retry_wait_seconds=0.01"])
         journal = Journal(folder)
-        fixed = {"card": "name: x\n", "context": "threads: 1\n", "all_components": False}
-        yield Team(LiveModels(config), PromptSet("improve"), journal, folder, fixed, lambda *_: None), server
+        brief = Brief("name: x\n", "threads: 1\n")
+        yield Team(live_models(config), PromptSet("improve"), journal, folder, brief, lambda *_: None), server
         journal.close()
 
 

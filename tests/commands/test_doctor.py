@@ -18,7 +18,7 @@ from improve.commands.doctor import Finding, Mark
 from improve.config.compose import config_from
 from improve.config.places import cache_folder
 from improve.errors import SandboxError
-from improve.llm.clients import Clients
+from tests.support.models import clients_of
 from tests.support.scripted_llm import completion, error, played
 
 SECRET = "sk-not-for-anybodys-eyes"
@@ -90,7 +90,7 @@ def test_a_model_that_is_named_gets_one_tiny_call(tmp_path: Path, monkeypatch: p
         assert re.search(r"mine \(tiny\) answered in \d+\.\d s", line)
         assert "100 input and 50 output tokens, 0.000200 USD" in line
         monkeypatch.setenv("MY_KEY", SECRET)
-        (bad,) = doctor.check_llm(Clients(config_from(["llm=mine"], tmp_path)))
+        (bad,) = doctor.check_llm(clients_of(config_from(["llm=mine"], tmp_path)))
     assert bad.mark is Mark.FAIL
     assert "refused the call: 401" in bad.sentence
     assert "MY_KEY" in bad.fix
@@ -113,14 +113,14 @@ def test_a_model_that_does_not_exist_is_refused_at_once(overrides: list[str], co
 
 def test_a_model_that_cannot_be_asked_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    (finding,) = doctor.check_llm(Clients(config_from(["llm=gpt-4o"])))
+    (finding,) = doctor.check_llm(clients_of(config_from(["llm=gpt-4o"])))
     assert (finding.mark, "OPENAI_API_KEY" in finding.sentence) == (Mark.FAIL, True)
-    (finding,) = doctor.check_llm(Clients(config_from(["llm=local", "llm.api_base=http://127.0.0.1:9/v1"])))
+    (finding,) = doctor.check_llm(clients_of(config_from(["llm=local", "llm.api_base=http://127.0.0.1:9/v1"])))
     assert (finding.mark, "nobody answers" in finding.sentence) == (Mark.FAIL, True)
-    (finding,) = doctor.check_llm(Clients(config_from(["llm=offline"])))
+    (finding,) = doctor.check_llm(clients_of(config_from(["llm=offline"])))
     assert finding.mark is Mark.OK
     with played(completion("")) as server:
-        (finding,) = doctor.check_llm(Clients(config_from(["llm=local", f"llm.api_base={server.base}"])))
+        (finding,) = doctor.check_llm(clients_of(config_from(["llm=local", f"llm.api_base={server.base}"])))
     assert (finding.mark, "answered with nothing" in finding.sentence) == (Mark.WARN, True)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from improve.agents.prompts import Prompt
+from improve.domain import Prompt
 from improve.record.history import History
 from improve.record.journal import JOURNAL, read
 from improve.spending.worst_case import most_input_tokens

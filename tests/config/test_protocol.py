@@ -9,17 +9,15 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from improve.agents.prompts import PromptSet
 from improve.config.compose import config_from
 from improve.config.schema import Config, check, run_name
 from improve.datasets import Dataset, prepare
 from improve.datasets.source import FREE, SELECTION, TEST, TRAIN, UNUSED
 from improve.datasets.split import split, split_in_two
 from improve.errors import ConfigError, DataError
-from improve.llm.backend import LiveModels
 from improve.record.history import PAPER_PROTOCOL
-from improve.record.provenance import run_record
 from improve.sandbox import choose
+from improve.session.opening import Order, run_record
 from tests.datasets.test_split import config as dataset_config
 from tests.datasets.test_split import image_lists, items
 
@@ -143,7 +141,7 @@ def test_the_paper_selects_on_the_test_images_and_trains_on_all_others(both: dic
 def test_the_record_of_a_run_says_so(both: dict[str, Dataset]) -> None:
     def notes(*overrides: str) -> str:
         config = composed(*SMALL, *overrides)
-        record = run_record(config, PromptSet("improve"), LiveModels(config), both["paper"], choose("auto"), "name")
+        record = run_record(Order.of(config), both["paper"], choose("auto"))
         return "\n".join(record["notes"])
 
     assert PAPER_PROTOCOL == "protocol: paper (selected on the test set)"

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from improve.config.schema import AcceptanceConfig, Config, StrategyConfig
+from improve.config.schema import AcceptanceConfig, StrategyConfig
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Verdict
 from improve.execution import local, machine
@@ -25,8 +25,10 @@ from improve.execution.local import derived_seed, subset_size
 from improve.judging import audit as audit_module
 from improve.judging.scoring import Answers
 from improve.record.journal import Journal, Record
+from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
 from improve.sandbox import Sandbox, choose, remove
+from improve.strategies import Candidate, find
 from tests.support.bench import (
     ATTACKS,
     CLASSES,
@@ -220,13 +222,14 @@ class Roles:
 def test_orders_in_the_output_reach_the_roles_as_plain_text_and_decide_nothing(
     bench: Bench, task: Dataset, tmp_path: Path
 ) -> None:
-    config = Config(strategy=StrategyConfig("iterative", repairs=1), acceptance=AcceptanceConfig("paired"))
+    settings, rule = StrategyConfig("iterative", repairs=1), AcceptanceConfig("paired")
     opened, roles = Journal(tmp_path), Roles()
-    workshop = Workshop(config, task, roles, bench, opened, bench.folder)  # type: ignore[arg-type]
-    workshop.evaluate(200, "all", honest())
+    trials = Trials(task, bench, opened, bench.folder, None)
+    workshop = Workshop(find("iterative"), settings, rule, roles, trials)  # type: ignore[arg-type]
+    workshop.evaluate(200, Candidate("all", honest()))
     roles.source = attacking("injects_prompts").model
-    workshop.evaluate(201, "model", attacking("injects_prompts"))
-    workshop.evaluate(202, "model", attacking("prints_a_metric"))
+    workshop.evaluate(201, Candidate("model", attacking("injects_prompts")))
+    workshop.evaluate(202, Candidate("model", attacking("prints_a_metric")))
     opened.close()
     assert [step.verdict for step in workshop.steps] == [
         Verdict.ACCEPTED.value,

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from improve.agents import views
 from improve.agents.parsing import Proposal, component_source, json_object, plain_text, whole_pipeline
-from improve.agents.prompts import Prompt, PromptSet
-from improve.domain import COMPONENTS, ENGINEER_OF, Failure, Pipeline, Reason
+from improve.agents.prompts import PromptSet
+from improve.domain import COMPONENTS, ENGINEER_OF, Failure, Pipeline, Prompt, Reason
 from improve.expert.expert import answer
 from improve.expert.recipe import DataRecipe, ModelRecipe, TrainingRecipe, find, settings_in
 

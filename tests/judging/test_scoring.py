@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from improve.errors import ResumeError
+from improve.execution.predictions import BadPredictions, parse_predictions
 from improve.judging import scoring
-from improve.judging.scoring import BadPredictions, parse_predictions
 
 
 def softmax(seed: int, rows: int, classes: int) -> scoring.Probabilities:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from improve.agents.prompts import Prompt
 from improve.cli import main
+from improve.domain import Prompt
 from improve.errors import LLMError
 from improve.llm import cassette
 from improve.llm.backend import Question

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from improve.agents.prompts import Prompt
 from improve.config.compose import config_from
 from improve.config.llm import LLMConfig
 from improve.config.schema import check
+from improve.domain import Prompt
 from improve.errors import ConfigError, LLMError
 from improve.llm.client import Client
-from improve.llm.clients import Clients
 from improve.llm.library import load
 from improve.llm.secrets import redact
 from improve.spending.prices import price_of
+from tests.support.models import clients_of
 from tests.support.scripted_llm import claude, claude_error, completion, played
 
 PROMPT = Prompt("You are the Summarizer of IMPROVE.\n", "Say it.\n")
@@ -158,14 +158,14 @@ def test_a_role_may_have_a_model_of_its_own(own_options: Path) -> None:
     config = config_from(
         ["llm=gpt-4o", "llm.temperature=0.5", "llm.roles.analyst=mine", "llm.roles.summarizer=gpt-4o"], own_options
     )
-    clients = Clients(config)
+    clients = clients_of(config)
     assert clients.of("analyst").config.model == "my-model"
     assert clients.of("analyst").config.parameters == {"top_p": 0.9}
     assert clients.of("model_engineer") is clients.main
     # The run's own gpt-4o was changed on the command line, the summarizer's was not.
     assert clients.of("summarizer").config.temperature is None
     assert [client.config.name for client in clients.all] == ["gpt-4o", "mine", "gpt-4o"]
-    assert len(Clients(config_from(["llm=gpt-4o", "llm.roles.summarizer=gpt-4o"])).all) == 1
+    assert len(clients_of(config_from(["llm=gpt-4o", "llm.roles.summarizer=gpt-4o"])).all) == 1
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_what_no_role_could_ask_is_refused_before_the_run(
     for name in ("MISTRAL_API_KEY", "MY_KEY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(LLMError, match=says):
-        Clients(config_from(overrides, own_options)).check()
+        clients_of(config_from(overrides, own_options)).check()
 
 
 def test_all_that_is_there_passes(own_options: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +217,7 @@ def test_all_that_is_there_passes(own_options: Path, monkeypatch: pytest.MonkeyP
         file = own_options / "llm" / "mine.yaml"
         file.write_text(file.read_text().replace("http://127.0.0.1:9/v1", server.base))
         for option in ("o1", "gpt-4o", "gpt-4o-mini", "claude", "gemini", "deepseek", "mine"):
-            Clients(config_from([f"llm={option}", "llm.roles.analyst=mine"], own_options)).check()
+            clients_of(config_from([f"llm={option}", "llm.roles.analyst=mine"], own_options)).check()
         assert server.asked == []
 
 
@@ -248,7 +248,8 @@ from improve.llm.clients import Clients
 from improve.agents.prompts import PromptSet
 import improve.agents.team, improve.commands.doctor
 prompt = PromptSet("improve").render("summarizer", step="verdict: rejected\\n", diff="")
-clients = Clients(config_from(sys.argv[1:]))
+config = config_from(sys.argv[1:])
+clients = Clients(config.llm, config.role_llms, config.seed)
 clients.check()
 reply = clients.main.ask(prompt)
 heavy = sorted({"litellm", "openai", "httpx", "torch"} & set(sys.modules))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from improve.agents.prompts import Prompt
 from improve.config.llm import LLMConfig
+from improve.domain import Prompt
 from improve.errors import LLMError
 from improve.llm.client import Client, Reply
 from improve.llm.library import load

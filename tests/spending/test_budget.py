@@ -21,10 +21,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from improve.agents.prompts import Prompt
 from improve.agents.team import Team
 from improve.config import schema as schema
 from improve.config.schema import BudgetConfig, Config
+from improve.domain import Prompt
 from improve.errors import BudgetError, ConfigError
 from improve.record.journal import JOURNAL, Journal, read
 from improve.spending.budget import STOP, Budget, BudgetUsed, Training, check_prices

@@ -16,9 +16,8 @@ from improve.domain import COMPONENTS, Pipeline
 from improve.record.journal import JOURNAL, Record, read
 from improve.record.kinds import without_durations
 from improve.refinement.guard import violation
-from improve.refinement.workshop import Workshop
-from improve.strategies import STRATEGIES as STRATEGIES_OF_OURS
-from improve.strategies.iterative import begin
+from improve.strategies import Candidate
+from improve.strategies.iterative import Iterative
 from tests.support import components
 from tests.support.made_executor import Refined, config_of, refine
 from tests.support.scripted_llm import scripted_llm
@@ -168,14 +167,15 @@ def test_the_guard_lets_through_what_changes_its_own_component_alone(
 def test_a_candidate_that_changes_another_component_is_none(
     digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cheating(workshop: Workshop) -> None:
-        begin(workshop, 0)
-        assert workshop.incumbent is not None
+    def cheating(self: Iterative, workshop: Any, iteration: int) -> Candidate:
+        if not workshop.has_incumbent:
+            return honest(self, workshop, iteration)
         both = workshop.incumbent.pipeline.with_component("data", components.DATA)
-        workshop.evaluate(1, "data", both.with_component("model", components.model()))
+        return Candidate("data", both.with_component("model", components.model()))
 
-    monkeypatch.setitem(STRATEGIES_OF_OURS, "iterative", cheating)
-    run = refine(tmp_path, digits, *SMALL, "strategy.repairs=0")
+    honest = Iterative.candidate
+    monkeypatch.setattr(Iterative, "candidate", cheating)
+    run = refine(tmp_path, digits, *SMALL, "strategy.repairs=0", "strategy.iterations=1")
     verdict = records(run, "verdict")[1]
     assert verdict["verdict"] == "failed"
     assert "data.py may not change model.py" in verdict["note"]

@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from improve import strategies
 from improve.agents.prompts import PromptSet
 from improve.agents.team import Team
 from improve.config.compose import config_from
@@ -23,13 +24,14 @@ from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.execution.local import Fit, LocalExecutor
 from improve.execution.warm import Key
-from improve.llm.backend import LiveModels
 from improve.record.journal import Journal
 from improve.refinement.final import score_test
+from improve.refinement.loop import refine as refine_all
+from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
 from improve.sandbox import choose
-from improve.session import fixed_variables
-from improve.strategies import strategy
+from improve.session.session import brief_of
+from tests.support.models import live_models
 
 ROWS = ({"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.9, "validation_accuracy": 0.8},)
 
@@ -102,9 +104,11 @@ def refine(folder: Path, dataset: Dataset, *overrides: str) -> Refined:
     )
     prompts = PromptSet(config.prompts.name, config.prompts.path)
     with closing(Journal(folder)) as journal, closing(executor):
-        fixed = fixed_variables(config, executor, dataset)
-        team = Team(LiveModels(config), prompts, journal, folder, fixed, lambda iteration, stage, detail: None)
-        workshop = Workshop(config, dataset, team, executor, journal, folder)
-        strategy(config.strategy.name)(workshop)
+        strategy = strategies.find(config.strategy.name)
+        brief = brief_of(dataset, executor, strategy)
+        team = Team(live_models(config), prompts, journal, folder, brief, lambda iteration, stage, detail: None)
+        trials = Trials(dataset, executor, journal, folder, None)
+        workshop = Workshop(strategy, config.strategy, config.acceptance, team, trials)
+        refine_all(workshop)
         score_test(workshop)
     return Refined(folder, workshop, executor)

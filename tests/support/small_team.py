@@ -9,10 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+from improve.agents.brief import Brief
 from improve.agents.prompts import PromptSet
 from improve.agents.team import Team
 from improve.config.llm import LLMConfig
-from improve.config.schema import BudgetConfig, Config
+from improve.config.schema import BudgetConfig
 from improve.llm.backend import LiveModels
 from improve.record.journal import Journal
 from improve.spending.budget import Budget, Training
@@ -30,8 +31,8 @@ def small_team(
     budget = Budget(limits, journal, Training(0.0, 0, 1.0), time.monotonic())
     journal.once("verdict-0", "verdict", lambda: {"iteration": 0, "incumbent": 0})
     llm = LLMConfig("local", "openai/scripted", base, max_output_tokens=MOST_WRITTEN, **(prices or {}))
-    fixed = {"card": "card", "context": "context", "all_components": False}
-    team = Team(LiveModels(Config(llm=llm)), PromptSet("improve"), journal, folder, fixed, lambda *_: None, budget)
+    backend, brief = LiveModels(llm, {}, 0), Brief("card", "context")
+    team = Team(backend, PromptSet("improve"), journal, folder, brief, lambda *_: None, budget)
     return team, journal, budget
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from improve.config.schema import PRESENTATION, UNREFINED, Config
+from improve.config.schema import PRESENTATION, Config
 from improve.display.text import one_line
 from improve.domain import Verdict
 from improve.errors import DataError, ResumeError
@@ -199,7 +199,7 @@ def _settings(history: History) -> dict[str, str]:
     config = dict(_flat(dataclasses.asdict(Config()))) | dict(_flat(run["config"]))
     config["dataset.name"] = str(run["dataset"].get("name", config.get("dataset.name", "?")))
     kept = {key: value for key, value in config.items() if not _aside(key)}
-    if kept.get("strategy.name") in UNREFINED:
+    if not history.refines:
         kept |= dict.fromkeys(_OF_REFINEMENT, "null")
     return kept | {
         "verified": _text(bool(run.get("verified", True))),

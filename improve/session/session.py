@@ -1,0 +1,244 @@
+"""One run from its configuration to its result: prepare, open or resume, refine, test, export, report."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from improve.agents.brief import Brief, shown_context
+from improve.agents.team import Team
+from improve.config.schema import Config, selection_split
+from improve.datasets import Dataset, prepare, require_sound
+from improve.datasets.inspection_record import audit_record
+from improve.display import Display, make_display, print_end_card
+from improve.errors import BudgetError, Interrupted, LLMError, RunChanged, RunFailed
+from improve.execution import machine
+from improve.execution.local import LocalExecutor, hard_limit
+from improve.pipeline.architecture import informed
+from improve.pipeline.export import export
+from improve.pipeline.fetch_weights import fetch_weights
+from improve.pipeline.weights import usable_weights
+from improve.record.folders import earlier_attempts, make_folder, past_of, set_aside
+from improve.record.history import History
+from improve.record.journal import JOURNAL, LOCK, Journal
+from improve.record.provenance import check_resume
+from improve.refinement.final import score_test
+from improve.refinement.loop import refine
+from improve.refinement.trials import Trials
+from improve.refinement.workshop import Workshop
+from improve.report import write_run_page
+from improve.sandbox import choose
+from improve.session.opening import Order, run_record
+from improve.signals import stopped_by_signals
+from improve.spending.budget import Budget, Training
+from improve.spending.costs import by_iteration, by_role
+from improve.strategies import Strategy
+from improve.tracking import Tracker
+
+
+def run(config: Config, resume: str | None = "") -> Path:
+    """Carry out or resume a run; gives its folder. Raises `ImproveError` for what people can mend.
+
+    `resume` tells a person how to go on with the run when it is stopped (default: the command that started it); None:
+    the caller does.
+    """
+    began = time.monotonic()
+    order = Order.of(config)
+    folder = order.folder
+    past = past_of(folder)
+    anew = config.retry_failed and past is not None and past.finished and not past.scored
+    finished = past is not None and past.finished and not anew
+    if not finished:
+        order.check_surroundings()
+    if anew:
+        _set_aside(folder)
+    session = Session(order, began, finished, resume)
+    try:
+        tracked = session.carry_out()
+    except RunChanged:
+        if finished or not config.retry_failed:
+            raise
+        _set_aside(folder)
+        tracked = session.carry_out()
+    if finished:
+        print(f"{folder} holds this run already, finished: seed={config.seed + 1} makes another.")
+        if History.read(folder).ended_by_budget:
+            print("It ended by its budget and its test images are scored, once: a larger budget does not continue it.")
+    print_end_card(History.read(folder), folder, tracked=tracked)
+    return folder
+
+
+class Session:
+    """One session of a run: from its folder, held for as long as it lasts, to its page.
+
+    `began`: by the monotonic clock. `finished`: all is on record, so nothing is shown while it is gone through.
+    `resume` as in `run`.
+    """
+
+    def __init__(self, order: Order, began: float, finished: bool = False, resume: str | None = "") -> None:
+        self.order, self.config, self.folder = order, order.config, order.folder
+        self.began, self.finished, self.resume = began, finished, resume
+
+    def carry_out(self) -> str:
+        """All steps; whatever ends them, the journal is closed. Gives what there is to say about the tracking."""
+        make_folder(self.folder)
+        journal = Journal(self.folder)
+        tracker = Tracker(self.config.tracking, self.folder)
+        journal.listeners.append(tracker.record)
+        try:
+            display = make_display("none" if self.finished else self.config.display.mode)
+            with stopped_by_signals(), _closing(display):
+                self._steps(journal, display)
+                tracker.finish()
+        except Interrupted:
+            self._report()
+            if self.resume is not None:
+                again = self.resume or resume_command(self.folder)
+                print(f"\nstopped; what is done is kept. Resume with:\n  {again}", file=sys.stderr)
+            raise
+        except (BudgetError, LLMError):
+            self._report()
+            raise
+        finally:
+            tracker.release()
+            _remove_if_unused(self.folder)
+            journal.close()
+        return tracker.said
+
+    def _steps(self, journal: Journal, display: Display) -> None:
+        executor = self._prepare(display)
+        journal.listeners.append(display.record)
+        try:
+            self._open(journal, executor)
+            workshop = self._workshop(journal, executor, display)
+            if not self.finished and not journal.resumed:
+                executor.expect(("fit", 0))
+            ended = refine(workshop)
+            score_test(workshop)
+            self._export(workshop)
+            journal.once("finished", "finished", lambda: self._totals(workshop, ended))
+        finally:
+            executor.close()
+        self._report()
+        self._require_score(workshop)
+
+    def _prepare(self, display: Display) -> LocalExecutor:
+        """The images, what can be used, and where code runs."""
+        config = self.config
+        sandbox = choose(config.sandbox.mode)
+        progress = partial(display.phase, 0, "preparing")
+        dataset = prepare(config.dataset, self.order.cache, display.note, progress, selection_split(config))
+        require_sound(dataset.audit, config.dataset.accept)
+        if not self.finished:
+            fetch_weights(config.executor, display.note)
+        weights = usable_weights(config.executor, self.order.cache)
+        dataset = informed(dataset, config.dataset, weights)
+        return LocalExecutor(config.executor, sandbox, dataset, weights, self.folder, config.seed, display.phase)
+
+    def _open(self, journal: Journal, executor: LocalExecutor) -> None:
+        """The first records, or those of an earlier session if it had the same settings, data and code."""
+        dataset = executor.dataset
+        record = run_record(self.order, dataset, executor.sandbox)
+        record["notes"] += earlier_attempts(self.folder)
+        check_resume(journal, record, self.folder, other_code=self.config.retry_failed and not self.finished)
+        journal.once("run", "run", lambda: record)
+        journal.once("audit-data", "audit_data", lambda: audit_record(dataset, self.config.dataset, self.folder))
+
+    def _workshop(self, journal: Journal, executor: LocalExecutor, display: Display) -> Workshop:
+        """The team, its budget, and what carries out and records its candidates."""
+        order, dataset = self.order, executor.dataset
+        budget = Budget(self.config.budget, journal, self._training(dataset), self.began)
+        brief = brief_of(dataset, executor, order.strategy)
+        team = Team(order.backend, order.prompts, journal, self.folder, brief, display.phase, budget)
+        trials = Trials(dataset, executor, journal, self.folder, budget)
+        return Workshop(order.strategy, self.config.strategy, self.config.acceptance, team, trials)
+
+    def _training(self, dataset: Dataset) -> Training:
+        """What the budget must know of trainings."""
+        counts, executor = dataset.counts, self.config.executor
+        gpus = int(machine.uses_gpu(executor))  # a training holds one
+        return Training(hard_limit(executor.fit_seconds), gpus, counts["test"] / counts["selection"])
+
+    def _export(self, workshop: Workshop) -> None:
+        best, executor = workshop.incumbent, workshop.trials.executor
+        if best is None:
+            return
+        export(
+            self.folder / "best",
+            best.pipeline,
+            executor.work_folder(best.iteration),
+            executor.context(f"{best.iteration} fit"),
+            executor.dataset.train_folder,
+            machine.library_versions(),
+            self.order.backend.author,
+        )
+
+    def _totals(self, workshop: Workshop, ended: dict[str, str]) -> dict[str, Any]:
+        history = History.read(self.folder)
+        return {
+            **ended,
+            "best": workshop.incumbent.iteration if workshop.incumbent else None,
+            "tokens": history.tokens,
+            "usd": history.usd,
+            "unpriced": list(history.costs.unpriced),
+            "roles": {role: costs.record() for role, costs in by_role(history.calls).items()},
+            "iterations": {str(number): costs.record() for number, costs in by_iteration(history.calls).items()},
+            "total_seconds": history.seconds,
+        }
+
+    def _report(self) -> None:
+        journal = self.folder / JOURNAL
+        if journal.exists() and journal.stat().st_size:
+            write_run_page(self.folder)
+
+    def _require_score(self, workshop: Workshop) -> None:
+        if workshop.incumbent is None:
+            why = f"; {workshop.stopped}" if workshop.stopped else "."
+            raise RunFailed(
+                f"none of {len(workshop.steps)} pipelines could be scored{why}",
+                f"see what failed in {self.folder / 'run.html'}; a stronger model or a longer executor.fit_seconds may "
+                "help; retry_failed=true keeps this attempt and starts another",
+            )
+
+
+def brief_of(dataset: Dataset, executor: LocalExecutor, strategy: Strategy) -> Brief:
+    """What every prompt of a run is given."""
+    context = shown_context(executor.context(), machine.library_versions())
+    return Brief(dataset.card(), context, strategy.choices)
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep what a run's folder holds as an earlier attempt. Raises `InUse` if another process works on it."""
+    journal = Journal(folder)
+    try:
+        kept = set_aside(folder)
+    finally:
+        journal.close()
+    print(f"started again; the earlier attempt is kept in {kept}")
+
+
+def resume_command(folder: Path) -> str:
+    """The command that goes on with a run: the one that started it, with the folder named."""
+    arguments = [a for a in sys.argv[1:] if not a.startswith("run_dir=")]
+    return shlex.join(["python", "-m", "improve.run", *arguments, f"run_dir={folder}"])
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """A run that was refused before its first record leaves no folder behind."""
+    if (folder / JOURNAL).stat().st_size == 0 and {path.name for path in folder.iterdir()} <= {JOURNAL, LOCK}:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _closing(display: Display) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        display.close()
