@@ -1,59 +1,77 @@
-"""The order of imports is the order of a run: no file imports from one that comes later. The table is the README's."""
+"""The house: no room imports from one above it, no modules import each other in a circle, and the map shows all rooms.
+
+The order is that of the contract `rooms` in pyproject.toml; README's map is made of it and of each room's first sentence.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from pathlib import Path
+import graphlib
+import subprocess
+import sys
 
-import pytest
+import grimp
 
-from tests.support import paths
+from tests.support.paths import ROOT, TEMPLATE
 
-ROOT = paths.ROOT / "improve"
-ORDER = (
-    "pipeline.template", "__init__", "errors", "domain", "config", "record.journal", "signals", "record", "spending",
-    "datasets", "expert", "llm", "pipeline", "agents", "sandbox", "judging.scoring", "execution", "judging",
-    "strategies", "refinement", "display", "report", "tracking", "theory", "session", "api", "commands", "study",
-    "run", "cli",
-)  # fmt: skip
-FILES = sorted(path for path in ROOT.rglob("*.py") if "template" not in path.relative_to(ROOT).parts)
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
-
-def layer(module: str) -> str:
-    """The entry of `ORDER` that a module of ours belongs to."""
-    name = module.removeprefix("improve").lstrip(".") or "__init__"
-    return max((entry for entry in ORDER if name == entry or name.startswith(entry + ".")), key=len, default=name)
+PACKAGE = ROOT / "improve"
+MOST_MODULES = 8  # beside the packages
 
 
-def executed(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that only type checkers read."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
-            yield from executed(child)
+def rooms() -> list[str]:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (contract,) = settings["tool"]["importlinter"]["contracts"]
+    return list(contract["layers"])
 
 
-def imports(path: Path) -> list[str]:
-    names: list[str] = []
-    for node in executed(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.split(".")[0] == "improve"]
+def first_sentence(room: str) -> str:
+    """What a room says of itself, without its full stop."""
+    file = PACKAGE / room / "__init__.py" if (PACKAGE / room).is_dir() else PACKAGE / f"{room}.py"
+    said = ast.get_docstring(ast.parse(file.read_text()))
+    assert said, f"{file} says nothing of itself"
+    return said.split("\n\n")[0].replace("\n", " ").removesuffix(".")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_imports_from_a_later_layer(path: Path) -> None:
-    own = layer("improve." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
-    assert own in ORDER, f"{own} has no place in ORDER"
-    for name in imports(path):
-        other = layer(name)
-        if other in ORDER:
-            assert ORDER.index(other) <= ORDER.index(own), f"{path.name} ({own}) imports {name}, which comes later"
+def readme_map() -> str:
+    names = [f"{room}/" if (PACKAGE / room).is_dir() else f"{room}.py" for room in rooms()]
+    return "".join(f"  {name:<14}{first_sentence(room)}\n" for name, room in zip(names, rooms(), strict=True))
+
+
+def test_no_room_imports_from_one_above_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint()", "--no-logo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = grimp.build_graph("improve", exclude_type_checking_imports=True)
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    graphlib.TopologicalSorter(imported).prepare()
 
 
 def test_what_runs_in_the_sandbox_imports_nothing_of_ours() -> None:
-    for path in (ROOT / "pipeline" / "template").glob("*.py"):
-        assert imports(path) == [], path.name
+    for path in TEMPLATE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.split(".")[0] == "improve"], path.name
+
+
+def test_all_rooms_have_their_place_and_few_modules_lie_loose() -> None:
+    loose = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert loose | packages == set(rooms())
+    assert len(loose) + 1 <= MOST_MODULES
+
+
+def test_the_map_of_the_readme_is_the_house() -> None:
+    assert readme_map() in (ROOT / "README.md").read_text(), f"README's map should be:\n{readme_map()}"

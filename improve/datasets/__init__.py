@@ -1,4 +1,8 @@
-"""Datasets: from a source of labelled images to blinded, verified splits and the dataset card."""
+"""Labelled images: from any source to inspected, prepared, blinded splits and the dataset card.
+
+In comes a configuration of images, out goes a `Dataset` whose hidden labels stay with the trusted side. Imports
+config, and of the template only how an image is read, so that training and prediction read it alike.
+"""
 
 from __future__ import annotations
 

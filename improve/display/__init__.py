@@ -1,7 +1,7 @@
-"""What a person sees while a run is going on, and the card at its end.
+"""What a person sees in the terminal while a run is going on, and the card at its end.
 
-A display listens to the journal, so it shows the same whether a step was just done or is on record from before a
-resume. It decides nothing, and a run does not depend on it.
+In come a journal's records as they are written, out go lines: it shows the same whether a step was just done or is on
+record from before a resume. It decides nothing, and a run does not depend on it. Imports the record.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How a run looks for a better pipeline: one object a strategy, in a file of its own, found by its name.
 
-In comes what a run knows so far (a `Workshop`), out goes the next candidate; what a strategy fixes in the
-configuration and whom it asks are values of the object, so that nobody else needs to know it by name.
-Imports the errors and the shared values alone.
+In comes what a run knows so far (a `Workshop`), out goes the next candidate; what a strategy fixes in the configuration
+and whom it asks are values of the object, so that nobody else needs to know it by name. Imports errors and shared
+values alone.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """A run in Weights & Biases, by a process of its own that reads the run's folder and nothing else.
 
+In comes the folder of a run, out goes what wandb keeps and uploads. Imports the record.
+
 The run starts that process, never waits for it but a few seconds at its end, and imports nothing of `wandb`: without
 network, key, disk or server, or with that process dead, a run goes on and ends as it would without tracking.
 
