@@ -1,6 +1,7 @@
 """The house: no room imports from one above it, no modules import each other in a circle, and the map shows all rooms.
 
-The order is that of the contract `rooms` in pyproject.toml; README's map is made of it and of each room's first sentence.
+The order is that of the contract `rooms` in pyproject.toml; README's map is made of it and of each room's first
+sentence.
 """
 
 from __future__ import annotations
