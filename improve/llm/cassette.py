@@ -130,7 +130,7 @@ def read(path: Path) -> Cassette:
 def of_run(folder: Path, licence: str = "", note: str = "") -> Cassette:
     """The calls on record in a run's folder. Raises `LLMError` if it holds none."""
     try:
-        records, _ = journal.read(folder / journal.JOURNAL)
+        records = journal.read(folder / journal.JOURNAL).records
     except OSError:
         raise LLMError(f"{folder} holds no run (it has no {journal.JOURNAL}).", "give the folder of a run") from None
     except ResumeError as error:

@@ -134,6 +134,7 @@ class History:
     seconds: float
     data_audit: DataAuditRecord | None = None
     codes: tuple[CodeRecord, ...] = ()  # other versions of improve that went on with the run
+    link: str = ""  # the journal's last: who keeps it can tell whether any record was changed; "" if nobody asked
 
     @classmethod
     def read(cls, run_folder: Path) -> History:
@@ -141,14 +142,14 @@ class History:
         path = run_folder / journal.JOURNAL
         if not path.is_file():
             raise ResumeError(f"{run_folder} holds no run (it has no {journal.JOURNAL}).", "give the folder of a run")
-        records, _ = journal.read(path)
+        records, _, link = journal.read(path)
         if not records or records[0].kind != "run":
             raise ResumeError(f"{path} holds no run yet: it ended before its first step.", "start the run again")
-        return cls.of(records)
+        return cls.of(records, link)
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> History:
-        """The run that the records tell. The first of them must be of kind `run` (else `ValueError`)."""
+    def of(cls, records: Iterable[Record], link: str = "") -> History:
+        """The run that the records tell: the first of kind `run` (else `ValueError`). `link` is the journal's last."""
         records = list(records)
         if not records or records[0].kind != "run":
             raise ValueError("a journal starts with the record of kind 'run'")
@@ -168,6 +169,7 @@ class History:
             seconds=float(finished[-1]["total_seconds"]) if finished else seconds,
             data_audit=cast(DataAuditRecord, audits[-1]) if audits else None,
             codes=tuple(cast(CodeRecord, record.data) for record in records if record.kind == "code"),
+            link=link,
         )
 
     @property

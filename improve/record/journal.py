@@ -1,8 +1,10 @@
 """The append-only record of a run: the only truth; pages, tables and the resumed state are rebuilt from it.
 
-A line is `CHECKSUM JSON`, fsynced before anything acts on it. A run is a sequence of *steps*; each step's result
-is recorded once. Resuming runs the same program again: a step that is on record returns its record instead of
-being done again, so a resumed run asks no model twice and ends with the journal of an uninterrupted one.
+A line is `LINK JSON`, fsynced before anything acts on it. The link is a checksum of the JSON and of the link before it:
+a change in the middle is found unless all that follows is written anew, and who keeps the last link can tell even then.
+A run is a sequence of *steps*; each step's result is recorded once. Resuming runs the same program again: a step that is
+on record returns its record instead of being done again, so a resumed run asks no model twice and ends with the journal
+of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -13,17 +15,18 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from improve.errors import InUse, ResumeError, RunChanged
 
 JOURNAL = "journal.jsonl"
 LOCK = "lock"
-CHECKSUM_LENGTH = 16
+LINK_LENGTH = 32  # hexadecimal digits
+OLD_LENGTH = 16  # of journals that were begun before lines were chained: each had a checksum of its own line alone
 NOTES = ("code",)  # kinds that are no steps
 
 
@@ -37,29 +40,39 @@ class Record:
     at: str
     seconds: float
 
-    def line(self) -> str:
-        text = json.dumps(self.__dict__, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        return f"{_checksum(text)} {text}\n"
+    def text(self) -> str:
+        return json.dumps(self.__dict__, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
-def _checksum(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:CHECKSUM_LENGTH]
+class Written(NamedTuple):
+    """What a journal holds: its records, the length in bytes of its intact part, the last link ("" if none)."""
+
+    records: list[Record]
+    intact: int
+    link: str
 
 
-def read(path: Path) -> tuple[list[Record], int]:
-    """The records of a journal and the length in bytes of its intact part.
+def lines(records: Iterable[Record], link: str = "") -> Iterator[str]:
+    """The lines that hold these records, after a line with this link."""
+    for record in records:
+        text = record.text()
+        link = _link(link, text)
+        yield f"{link} {text}\n"
 
-    A last line without its newline or with a wrong checksum was torn by a crash and is left out; any other
-    damaged line raises `ResumeError` with its number.
+
+def read(path: Path) -> Written:
+    """A journal's content.
+
+    A last line that is not whole was torn by a crash and is left out; any other line whose link does not fit raises
+    `ResumeError` with its number.
     """
     records: list[Record] = []
-    intact = 0
-    raw = path.read_bytes()
-    lines = raw.splitlines(keepends=True)
+    intact, before, chained = 0, "", False
+    lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
-        record = _parse(line)
+        record, link = _parse(line, before, chained)
         if record is None:
-            if number == len(lines):
+            if number == len(lines) and _is_torn(line):
                 break
             raise ResumeError(
                 f"{path}, line {number}: the record is damaged (its checksum does not match).",
@@ -67,18 +80,37 @@ def read(path: Path) -> tuple[list[Record], int]:
                 f"lines 1 to {number - 1} are intact",
             )
         records.append(record)
-        intact += len(line)
-    return records, intact
+        intact, before, chained = intact + len(line), link, chained or len(link) == LINK_LENGTH
+    return Written(records, intact, before)
 
 
-def _parse(line: bytes) -> Record | None:
+def _parse(line: bytes, before: str, chained: bool) -> tuple[Record | None, str]:
+    """The record of a line and its link; no record if the line is damaged, or not chained where one before it was."""
     if not line.endswith(b"\n"):
-        return None
+        return None, ""
     try:
-        checksum, text = line.decode().rstrip("\n").split(" ", 1)
-        return Record(**json.loads(text)) if checksum == _checksum(text) else None
+        link, text = line.decode().rstrip("\n").split(" ", 1)
+        old = len(link) == OLD_LENGTH and not chained
+        expected = _checksum(text)[:OLD_LENGTH] if old else _link(before, text)
+        return (Record(**json.loads(text)), link) if link == expected else (None, "")
     except (ValueError, TypeError):
-        return None
+        return None, ""
+
+
+def _is_torn(line: bytes) -> bool:
+    try:
+        json.loads(line.decode().split(" ", 1)[1])
+    except (ValueError, IndexError):
+        return True
+    return not line.endswith(b"\n")
+
+
+def _link(before: str, text: str) -> str:
+    return _checksum(f"{before} {text}")[:LINK_LENGTH]
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Journal:
@@ -91,15 +123,13 @@ class Journal:
         self.path = folder / JOURNAL
         self.listeners: list[Callable[[Record], None]] = []
         self._lock = _lock(folder)
-        records: list[Record] = []
-        intact = 0
-        if self.path.exists():
-            records, intact = read(self.path)
+        written = read(self.path) if self.path.exists() else Written([], 0, "")
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  # held open for the run
-        self.torn_bytes = self._file.tell() - intact
-        self._file.truncate(intact)
-        self._past = {record.key: record for record in records}
-        self._pending = [record for record in records if record.kind not in NOTES]
+        self.torn_bytes = self._file.tell() - written.intact
+        self._file.truncate(written.intact)
+        self.link = written.link  # of the last record
+        self._past = {record.key: record for record in written.records}
+        self._pending = [record for record in written.records if record.kind not in NOTES]
 
     @property
     def resumed(self) -> bool:
@@ -154,7 +184,8 @@ class Journal:
         return [record.data for record in self._past.values() if record.kind == kind]
 
     def _append(self, record: Record) -> None:
-        line = record.line().encode()
+        (text,) = lines([record], self.link)
+        line, link = text.encode(), text.split(" ", 1)[0]
         start = self._file.tell()
         try:
             while line:
@@ -164,6 +195,7 @@ class Journal:
             # A full disk may leave half a line: take it back, so that nothing half-written stays.
             os.ftruncate(self._file.fileno(), start)
             raise
+        self.link = link
 
     def close(self) -> None:
         self._file.close()

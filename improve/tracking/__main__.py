@@ -138,7 +138,7 @@ def _growing(run: Path, follow: bool) -> Iterator[History]:
         now = (run / JOURNAL).stat().st_size
         if now > size:
             size = now
-            records, _ = journal.read(run / JOURNAL)
+            records = journal.read(run / JOURNAL).records
             if records:
                 yield History.of(records)
         if ended:

@@ -142,7 +142,7 @@ def check_record(rows: tuple[dict[str, Any], ...], candidate: Path) -> None:
     for row in rows:
         assert all(isinstance(value, (int, float)) and abs(value) < 1e16 for value in row.values())
         assert 0 <= row.get("validation_accuracy", 0.0) <= 1
-    Record("training", "training", {"rows": list(rows)}, "", 0.0).line().encode()
+    Record("training", "training", {"rows": list(rows)}, "", 0.0).text().encode()
     assert len((candidate / "metrics.csv").read_text().splitlines()) == 1 + len(rows)
     written = {"data.py", "model.py", "training.py", "metrics.csv", "log.txt"}
     assert {path.name for path in candidate.iterdir()} <= written

@@ -222,7 +222,7 @@ def test_whatever_an_event_says_it_can_be_journalled_and_printed(event: dict[str
     assert failure.component in (None, *COMPONENTS)
     assert (failure.message + failure.detail.replace("\n", "").replace("\t", "")).replace("\t", "").isprintable()
     data = {**dataclasses.asdict(failure), "reason": failure.reason.value, "rows": [row], "of": planned}
-    Record("key", "training", data, "", 0.0).line().encode()
+    Record("key", "training", data, "", 0.0).text().encode()
 
 
 @pytest.mark.parametrize("number", [10**400, -(10**400), float("inf"), float("nan"), True, "1", [1], None])

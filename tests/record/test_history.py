@@ -74,7 +74,7 @@ def test_one_unknown_price_makes_the_whole_cost_unknown(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_reads_at_every_point(maker: Maker) -> None:
-    records, _ = read(maker.write() / JOURNAL)
+    records = read(maker.write() / JOURNAL).records
     for length in range(1, len(records)):
         history = History.of(records[:length])
         assert not history.is_finished

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from improve.errors import ResumeError
-from improve.record.journal import JOURNAL, Journal, read
+from improve.record.journal import JOURNAL, Journal, lines, read
 
 TEXT = st.text(max_size=20)
 DATA = st.dictionaries(
@@ -34,7 +37,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data:
     for number, values in enumerate(data):
         journal.once(str(number), "kind", lambda values=values: values)
     journal.close()
-    records, intact = read(folder / JOURNAL)
+    records, intact, _ = read(folder / JOURNAL)
     assert [record.data for record in records] == data
     assert intact == (folder / JOURNAL).stat().st_size
 
@@ -88,6 +91,56 @@ def test_a_damaged_middle_line_is_refused_with_its_number(tmp_path: Path) -> Non
         Journal(tmp_path)
 
 
+def forged(line: str, link: Callable[[str], str]) -> str:
+    """A line that says something else, with a checksum of its own."""
+    text = line.split(" ", 1)[1].replace('"number": 1', '"number": 7').rstrip("\n")
+    return f"{link(text)} {text}\n"
+
+
+@pytest.mark.parametrize("digits", [16, 32])
+def test_a_middle_line_with_its_checksum_made_anew_is_refused(digits: int, tmp_path: Path) -> None:
+    fill(tmp_path)
+    path = tmp_path / JOURNAL
+    first, second, third = path.read_text().splitlines(keepends=True)
+    before = first.split(" ", 1)[0]
+
+    def link(text: str) -> str:
+        return hashlib.sha256((text if digits == 16 else f"{before} {text}").encode()).hexdigest()[:digits]
+
+    path.write_text(first + forged(second, link) + third)
+    with pytest.raises(ResumeError, match=r"line [23]"):
+        Journal(tmp_path)
+
+
+def test_all_lines_made_anew_end_with_another_link(tmp_path: Path) -> None:
+    fill(tmp_path)
+    path = tmp_path / JOURNAL
+    records, _, link = read(path)
+    assert path.read_text().splitlines()[-1].startswith(f"{link} ")
+    records[0] = dataclasses.replace(records[0], data={"number": 9})
+    path.write_text("".join(lines(records)))
+    assert read(path).link != link
+
+
+def test_a_journal_from_before_the_chain_is_read_and_goes_on_chained(tmp_path: Path) -> None:
+    fill(tmp_path)
+    path = tmp_path / JOURNAL
+    texts = [record.text() for record in read(path).records]
+    path.write_text("".join(f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {text}\n" for text in texts))
+    journal = Journal(tmp_path)
+    for number in range(4):
+        journal.once(f"step-{number}", "llm", lambda number=number: {"number": number})
+    journal.close()
+    assert [record.data["number"] for record in read(path).records] == [0, 1, 2, 3]
+    # From its first chained line on, it is as strict as any: an old line in it may not change either.
+    whole = path.read_text().splitlines(keepends=True)
+    text = whole[2].split(" ", 1)[1].rstrip("\n").replace('"number": 2', '"number": 5')
+    whole[2] = f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {text}\n"
+    path.write_text("".join([*whole, whole[3]]))
+    with pytest.raises(ResumeError, match="line 4"):
+        read(path)
+
+
 def test_another_program_may_not_go_on(tmp_path: Path) -> None:
     fill(tmp_path)
     journal = Journal(tmp_path)
@@ -122,6 +175,6 @@ except OSError:
 """
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
     assert done.stdout == "refused\n", done.stderr
-    records, intact = read(tmp_path / JOURNAL)
+    records, intact, _ = read(tmp_path / JOURNAL)
     assert [record.key for record in records] == ["small"]
     assert intact == (tmp_path / JOURNAL).stat().st_size

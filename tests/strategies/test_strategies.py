@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from improve.datasets import Dataset, prepare
 from improve.domain import COMPONENTS, Pipeline
-from improve.record.journal import JOURNAL, Record, read
+from improve.record.journal import JOURNAL, Record, lines, read
 from improve.record.kinds import without_durations
 from improve.refinement.guard import violation
 from improve.strategies import Candidate
@@ -137,11 +137,11 @@ def test_the_random_expert_starts_as_the_expert_and_chooses_otherwise(runs: dict
 def test_a_resumed_run_asks_and_trains_nothing_twice(
     name: str, runs: dict[str, Refined], digits: Dataset, tmp_path: Path
 ) -> None:
-    whole, _ = read(runs[name].folder / JOURNAL)
+    whole = read(runs[name].folder / JOURNAL).records
     for stop in range(0, len(whole), 7):
         folder = tmp_path / str(stop)
         shutil.copytree(runs[name].folder, folder)
-        (folder / JOURNAL).write_text("".join(record.line() for record in whole[:stop]), encoding="utf-8")
+        (folder / JOURNAL).write_text("".join(lines(whole[:stop])), encoding="utf-8")
         again = refine(folder, digits, *SMALL, *STRATEGIES[name], "strategy.iterations=3", f"seed={SEED}")
         assert steps(read(folder / JOURNAL)[0]) == steps(whole)
         trained = [record.data["iteration"] for record in whole[:stop] if record.kind == "training"]

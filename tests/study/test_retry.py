@@ -13,7 +13,7 @@ import pytest
 from improve.display.sentences import warnings
 from improve.record.folders import EARLIER_JOURNAL, SET_ASIDE
 from improve.record.history import History
-from improve.record.journal import JOURNAL, read
+from improve.record.journal import JOURNAL, lines, read
 from tests.support.scripted_llm import scripted_llm
 
 
@@ -23,7 +23,7 @@ def made_by_other_code(journal: Path, step: str = "") -> None:
     first = dataclasses.replace(first, data={**first.data, "code": "0" * 64})
     kept = [record for record in others if record.kind not in ("finished", "code")]
     kept[-1] = dataclasses.replace(kept[-1], key=step or kept[-1].key)
-    journal.write_text("".join(record.line() for record in (first, *kept)))
+    journal.write_text("".join(lines((first, *kept))))
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from improve.record.journal import JOURNAL, Journal, Record
+from improve.record.journal import JOURNAL, Journal, Record, lines
 
 DATA = '''"""Images as they are, with small shifts."""
 from template import ImageDataModule
@@ -188,12 +188,13 @@ class Maker:
         """Write the folder; the journal ends before the step of that key, as if the run had been killed there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-        with open(self.folder / JOURNAL, "w", encoding="utf-8") as file:
-            for key, kind, data, seconds in self.records():
-                if key == stop_before:
-                    break
-                at += timedelta(seconds=seconds)
-                file.write(Record(key, kind, data, at.isoformat(timespec="milliseconds"), seconds).line())
+        records = []
+        for key, kind, data, seconds in self.records():
+            if key == stop_before:
+                break
+            at += timedelta(seconds=seconds)
+            records.append(Record(key, kind, data, at.isoformat(timespec="milliseconds"), seconds))
+        (self.folder / JOURNAL).write_text("".join(lines(records)), encoding="utf-8")
         return self.folder
 
     def replay(self, *listeners: Callable[[Record], None], pace: float = 0.0) -> None:
