@@ -65,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("report", help="a run's page, or a study's tables, figures and page, from journals")
     )
 
+    verify = commands.add_parser("verify", help="does a run's record follow from its predictions, labels and code?")
+    verify.add_argument("run", type=Path, help="folder of the run")
+    verify.add_argument("--retrain", action="store_true", help="also train the delivered pipeline again")
+    verify.set_defaults(work=_verify)
+
     cassette = commands.add_parser("cassette", help="the replies of a run as a small file, for llm=replay")
     cassette.add_argument("run", type=Path, help="folder of the run")
     cassette.add_argument("-o", "--out", type=Path, required=True, help="the file to write (JSON)")
@@ -112,6 +117,12 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     predict(arguments.run, arguments.images, arguments.out, arguments.sandbox)
     return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from improve.commands.verify import verify_run
+
+    return verify_run(arguments.run, arguments.retrain)
 
 
 def _add_wandb(report: argparse.ArgumentParser) -> None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from improve.commands.verify import verify_run
 from improve.domain import Verdict
+from improve.errors import ResumeError
 from improve.record.history import History
-from improve.record.journal import read
+from improve.record.journal import JOURNAL, Record, lines, read
 from tests.support import components
 from tests.support.scripted_llm import role_of, scripted_llm
 
@@ -95,6 +99,67 @@ def test_the_verdicts_are_those_of_the_scores(ran: Ran) -> None:
     assert verdicts[1] is Verdict.ACCEPTED
     assert verdicts[2] in (Verdict.REJECTED, Verdict.WITHIN_NOISE)
     assert verdicts[3] is Verdict.FAILED
+
+
+def forged(ran: Ran, folder: Path, change: Callable[[Record], Record]) -> Path:
+    """A copy of the run whose records, changed, are chained anew: all that a forger who knows the code can do."""
+    shutil.copytree(ran.folder, folder, symlinks=True)
+    records = [change(record) for record in read(folder / JOURNAL).records]
+    (folder / JOURNAL).write_text("".join(lines(records)), encoding="utf-8")
+    return folder
+
+
+def test_a_run_is_verified_from_its_predictions_labels_and_code(ran: Ran, cache: Path) -> None:
+    done = improve("improve.cli", "verify", str(ran.folder), cache=cache)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 do not, 0 could not be looked at" in done.stdout
+    assert ran.history.link in done.stdout
+    assert f"record       {ran.history.link}" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "found"),
+    [
+        ("score", "accuracy", 1.0, "selection score of iteration 0"),
+        ("score", "correct", 1, "selection score of iteration 1"),
+        ("score", "low", 0.9999, "selection score of iteration 0"),
+        ("test", "accuracy", 1.0, "test score of the best pipeline"),
+        ("verdict", "p_value", 1e-9, "verdict on iteration 1"),
+        ("verdict", "verdict", "accepted", "verdict on iteration 2"),
+        ("candidate", "hashes", {"data": "", "model": "", "training": ""}, "sources of iteration 0"),
+        ("finished", "best", 2, "which pipeline is the best"),
+    ],
+)
+def test_a_record_that_was_changed_and_chained_anew_does_not_hold(
+    kind: str,
+    key: str,
+    value: Any,
+    found: str,
+    ran: Ran,
+    tmp_path: Path,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def change(record: Record) -> Record:
+        return dataclasses.replace(record, data={**record.data, key: value}) if record.kind == kind else record
+
+    folder = forged(ran, tmp_path / "copy", change)
+    assert verify_run(folder, retrain=False, cache_dir=str(cache)) == ResumeError.exit_code
+    said = capsys.readouterr().out
+    assert any(line.startswith("DOES NOT HOLD") and found in line for line in said.splitlines()), said
+
+
+def test_predictions_that_are_not_those_on_record_do_not_hold(
+    ran: Ran, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = forged(ran, tmp_path / "copy", lambda record: record)
+    file = folder / "predictions" / "selection-001.npy"
+    file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
+    (folder / "best" / "model.py").write_text("# another")
+    assert verify_run(folder, retrain=False, cache_dir=str(cache)) == ResumeError.exit_code
+    said = capsys.readouterr().out
+    assert "DOES NOT HOLD  selection score of iteration 1" in said
+    assert "DOES NOT HOLD  the code in best/: model.py" in said
 
 
 def test_a_broken_component_goes_back_to_its_engineer(ran: Ran) -> None:

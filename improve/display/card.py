@@ -72,6 +72,8 @@ def card_rows(history: History, run_folder: Path, resume: str = "", tracked: str
     rows += _cost(history)
     rows.append(Row("sandbox", f"{run['tier']}, {one_line(run['tier_description'])}"))
     rows += [Row("note", one_line(note), "yellow") for note in run["notes"]]
+    if history.finished and history.link:
+        rows.append(Row("record", f"{history.link}: with this line kept, nobody can change the journal unnoticed"))
     rows += [Row("W&B", one_line(tracked))] if tracked else []
     return [*rows, Row("", ""), *_commands(history, run_folder, resume), Row("", "")]
 
@@ -129,6 +131,7 @@ def _commands(history: History, run_folder: Path, resume: str) -> list[Row]:
     if history.finished and history.best is not None:
         rows.append(Row("model", f"{run_folder / BEST}"))
         rows.append(Row("predict", f"improve predict {folder} IMAGES", "bold"))
+        rows.append(Row("verify", f"improve verify {folder}"))
     if history.finished is None:
         rows.append(Row("resume", resume or "run the same command again", "bold"))
     page = run_folder / PAGE

@@ -19,6 +19,7 @@ FILES = (
     "template.py", "train.py",
 )  # fmt: skip
 WEIGHTS = "weights.pt"
+PRETRAINED = "pretrained"
 MAX_WEIGHTS = 4 * 1024**3  # bytes
 README = """# An image classifier for {classes} classes, made by improve
 
@@ -41,7 +42,10 @@ def export(
     versions: Mapping[str, str],
     author: str,
 ) -> Path:
-    """Fill `target` (anew) with the pipeline. The weights are copied as bytes: this process never opens them."""
+    """Fill `target` with the pipeline. The weights are copied as bytes: this process never opens them.
+
+    What people have put into an earlier export stays: only files of the same names are replaced.
+    """
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -58,9 +62,23 @@ def export(
     names = ", ".join(context["classes"])
     text = README.format(classes=len(context["classes"]), author=author, names=names)
     (partial / "README.md").write_text(text, encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    _replace(partial, target)
     return target
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put a folder, or its files one by one, where an older one may be."""
+    if not old.exists():
+        new.rename(old)
+        return
+    shutil.rmtree(old / PRETRAINED, ignore_errors=True)
+    for path in sorted(new.rglob("*")):
+        place = old / path.relative_to(new)
+        if path.is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            path.replace(place)
+    shutil.rmtree(new)
 
 
 def copy_untrusted(source: Path, target: Path, limit: int = MAX_WEIGHTS) -> None:
@@ -88,7 +106,7 @@ def _copy_pretrained(context: Mapping[str, Any], pipeline: Pipeline, folder: Pat
     for name, weights in context["pretrained"].items():
         if name in pipeline.model:
             file = Path(weights["file"])
-            (folder / "pretrained").mkdir(exist_ok=True)
-            shutil.copyfile(file, folder / "pretrained" / file.name)
-            used[name] = {**weights, "file": f"pretrained/{file.name}"}
+            (folder / PRETRAINED).mkdir(exist_ok=True)
+            shutil.copyfile(file, folder / PRETRAINED / file.name)
+            used[name] = {**weights, "file": f"{PRETRAINED}/{file.name}"}
     return used

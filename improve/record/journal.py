@@ -2,9 +2,9 @@
 
 A line is `LINK JSON`, fsynced before anything acts on it. The link is a checksum of the JSON and of the link before it:
 a change in the middle is found unless all that follows is written anew, and who keeps the last link can tell even then.
-A run is a sequence of *steps*; each step's result is recorded once. Resuming runs the same program again: a step that is
-on record returns its record instead of being done again, so a resumed run asks no model twice and ends with the journal
-of an uninterrupted one.
+A run is a sequence of *steps*; each step's result is recorded once. Resuming runs the same program again: a step on
+record returns its record instead of being done again, so a resumed run asks no model twice and ends with the journal of
+an uninterrupted one.
 """
 
 from __future__ import annotations

@@ -93,13 +93,23 @@ def test_everything_that_the_template_imports_is_there_or_required(tmp_path: Pat
             assert name in known or name in support.sys.stdlib_module_names, (file.name, name)
 
 
-def test_a_second_export_replaces_the_first_and_nothing_half_made_stays(tmp_path: Path) -> None:
-    best = exported(tmp_path)
-    (best / "old").write_text("")
+def test_a_second_export_leaves_nothing_half_made(tmp_path: Path) -> None:
+    exported(tmp_path)
     (tmp_path / "best.partial").mkdir()
     exported(tmp_path)
-    assert not (best / "old").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "work"]
+
+
+def test_what_people_put_there_stays(tmp_path: Path) -> None:
+    folder = exported(tmp_path)
+    (folder / "trained").mkdir()
+    (folder / "trained" / "weights.pt").write_bytes(b"mine")
+    (folder / "predictions.csv").write_text("file,class\n")
+    (folder / "data.py").write_text("# broken")
+    exported(tmp_path)
+    assert (folder / "trained" / "weights.pt").read_bytes() == b"mine"
+    assert (folder / "predictions.csv").read_text() == "file,class\n"
+    assert (folder / "data.py").read_text() == support.DATA
 
 
 def test_pretrained_weights_go_along_only_if_the_model_names_them(tmp_path: Path) -> None:

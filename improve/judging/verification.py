@@ -1,0 +1,170 @@
+"""Whether a run's record holds: scores, intervals, p-values, verdicts and hashes made again from what they came from.
+
+The journal's lines are chained (`improve.record.journal`), so what is looked at here is whether its numbers follow from
+the stored predictions, the hidden labels and the sources. A number whose inputs are gone is said to be unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from improve.datasets import Dataset
+from improve.domain import COMPONENTS, Split
+from improve.errors import ResumeError
+from improve.judging.acceptance import judge
+from improve.judging.scoring import Answers, answers, confusion_matrix, load_predictions, score
+from improve.record.history import History, Iteration
+from improve.record.kinds import ScoreRecord, TestRecord
+
+TOLERANCE = 1e-9
+SPLITS: tuple[Split, ...] = ("selection", "test")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. `holds` is None where it could not be."""
+
+    what: str
+    holds: bool | None
+    detail: str = ""
+
+
+def verify(history: History, folder: Path, dataset: Dataset | None) -> Iterator[Check]:
+    """All checks of a run. `dataset` holds its labels, None if they are not to be had."""
+    yield from _data(history, dataset)
+    labels = {split: dataset.labels(split) for split in SPLITS} if dataset else {}
+    known: dict[int, Answers] = {}
+    for iteration in history.iterations:
+        yield from _sources(iteration, folder)
+        yield from _selection(iteration, folder, labels.get("selection"), known)
+    yield from _verdicts(history, known, labels.get("selection"))
+    for test in (history.first_test, history.best_test):
+        if test:
+            yield from _scored(f"test score of the {test['which']} pipeline", test, folder, labels.get("test"))
+    yield from _delivered(history, folder)
+    yield from _sums(history)
+
+
+def _data(history: History, dataset: Dataset | None) -> Iterator[Check]:
+    recorded = str(history.run["dataset"].get("fingerprint", ""))
+    if dataset is None:
+        yield Check("images and labels", None, "they could not be prepared again")
+        return
+    yield Check("images and labels", dataset.fingerprint == recorded, f"fingerprint {dataset.fingerprint[:12]}")
+
+
+def _sources(iteration: Iteration, folder: Path) -> Iterator[Check]:
+    """The components as files, by the hashes on record."""
+    candidate = iteration.candidate
+    if candidate is None:
+        return
+    wrong = [
+        f"{name}.py"
+        for name in COMPONENTS
+        if _sha256(folder / candidate["folder"] / f"{name}.py") != candidate["hashes"][name]
+    ]
+    yield Check(f"sources of iteration {iteration.number}", not wrong, " and ".join(wrong) or "3 files")
+
+
+def _selection(
+    iteration: Iteration, folder: Path, labels: np.ndarray | None, known: dict[int, Answers]
+) -> Iterator[Check]:
+    record = iteration.score
+    if record is None or record["failure"]:
+        return
+    yield from _scored(f"selection score of iteration {iteration.number}", record, folder, labels)
+    try:
+        known[iteration.number] = answers(load_predictions(folder / record["predictions"], record["sha256"]))
+    except ResumeError:
+        return  # already said by the check of the score
+
+
+def _scored(what: str, record: ScoreRecord | TestRecord, folder: Path, labels: np.ndarray | None) -> Iterator[Check]:
+    """A score against its predictions and labels."""
+    if record["failure"]:
+        return
+    try:
+        given = load_predictions(folder / record["predictions"], record["sha256"])
+    except ResumeError as error:
+        yield Check(what, False, error.what)
+        return
+    if labels is None:
+        yield Check(what, None, "the predictions are those on record, the labels are not to be had")
+        return
+    if len(labels) != len(given):
+        yield Check(what, False, f"{len(given)} predictions for {len(labels)} labels")
+        return
+    again = score(given, labels)
+    expected = {"correct": again.correct, "total": again.total, "accuracy": again.accuracy}
+    expected |= {"low": again.low, "high": again.high}
+    values: Mapping[str, Any] = dict(record)
+    wrong = [f"{key} {values[key]} is {value}" for key, value in expected.items() if not _same(values[key], value)]
+    if "confusion" in values and confusion_matrix(given, labels).tolist() != values["confusion"]:
+        wrong.append("the confusion matrix is another")
+    yield Check(what, not wrong, "; ".join(wrong) or f"{again.correct} of {again.total} right")
+
+
+def _verdicts(history: History, known: Mapping[int, Answers], labels: np.ndarray | None) -> Iterator[Check]:
+    """Each verdict from the answers of candidate and incumbent, by the run's rule."""
+    rule = history.run["config"].get("acceptance", {})
+    best: int | None = None
+    for iteration in history.iterations:
+        verdict = iteration.verdict
+        if verdict is None:
+            continue
+        what, given = f"verdict on iteration {iteration.number}", known.get(iteration.number)
+        refused = iteration.failure is not None or (iteration.audit is not None and iteration.audit["flagged"])
+        if refused or iteration.score is None:
+            yield Check(what, verdict["verdict"] == "failed" and verdict["incumbent"] == best, verdict["verdict"])
+        elif labels is None or given is None or (best is not None and best not in known):
+            yield Check(what, None, "its predictions or labels are not to be had")
+            best = verdict["incumbent"]
+        else:
+            before = known[best] if best is not None else None
+            again = judge(str(rule.get("rule")), given, before, labels, float(rule.get("alpha", 0.0)))
+            accepted = again.verdict.value == "accepted"
+            best = iteration.number if accepted else best
+            same = (again.verdict.value, again.wins, again.losses, best) == (
+                verdict["verdict"], verdict["wins"], verdict["losses"], verdict["incumbent"],
+            )  # fmt: skip
+            same = same and _same(again.p_value, verdict["p_value"])
+            yield Check(what, same, again.note if same else f"{verdict['note']}, but again {again.note}")
+
+
+def _delivered(history: History, folder: Path) -> Iterator[Check]:
+    """The components in best/ are those of the best pipeline."""
+    best = history.iteration(history.best) if history.finished else None
+    if best is None or best.candidate is None:
+        return
+    hashes = best.candidate["hashes"]
+    wrong = [f"{name}.py" for name in COMPONENTS if _sha256(folder / "best" / f"{name}.py") != hashes[name]]
+    yield Check("the code in best/", not wrong, " and ".join(wrong) or f"that of iteration {best.number}")
+
+
+def _sums(history: History) -> Iterator[Check]:
+    finished = history.finished
+    if finished is None:
+        yield Check("totals", None, "the run is not finished")
+        return
+    same = dict(finished["tokens"]) == history.tokens and _same(finished["usd"], history.usd)
+    yield Check("totals of tokens and money", same, f"{history.costs.total_tokens:,} tokens")
+    verdicts = [iteration.verdict for iteration in history.iterations if iteration.verdict]
+    best = verdicts[-1]["incumbent"] if verdicts else None
+    yield Check("which pipeline is the best", finished["best"] == best, f"iteration {best}")
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, (int, float)):
+        return math.isclose(one, other, rel_tol=TOLERANCE)
+    return bool(one == other)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
