@@ -73,6 +73,7 @@ class LiveModels:
 
     def __init__(self, main: LLMConfig, roles: Mapping[str, LLMConfig], seed: int) -> None:
         self._clients = Clients(main, roles, seed)
+        self._checked = False
 
     @property
     def author(self) -> str:
@@ -80,6 +81,7 @@ class LiveModels:
 
     def check(self, iterations: int) -> None:
         self._clients.check()
+        self._checked = True
 
     def notes(self, settings: dict[str, Any]) -> list[str]:
         config = self._clients.main.config
@@ -95,6 +97,8 @@ class LiveModels:
         return NOTHING if client.offline else most(client.config, question.prompt)
 
     def ask(self, question: Question, notify: Callable[[str], None]) -> Answer:
+        if not self._checked:  # a resumed run finds out only now that somebody must be asked
+            self.check(question.iteration)
         client = self._clients.of(question.role)
         client.notify = notify
         return Answer(client.ask(question.prompt, question.as_json, question.sample), client.config.model)

@@ -20,7 +20,12 @@ TRACEBACKS = "errors.txt"  # in a run's folder: bugs that broke it off
 def folder_of(config: Config) -> Path:
     """Where a run goes."""
     folder = Path(config.run_dir) if config.run_dir else Path(config.outputs) / config.study / run_name(config)
-    return folder.expanduser().absolute()
+    folder = folder.expanduser().absolute()
+    try:
+        folder.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise ConfigError(f"{folder} cannot be used: {error.strerror}.", "choose outputs=DIR or run_dir=DIR") from None
+    return folder
 
 
 def make_folder(folder: Path) -> None:

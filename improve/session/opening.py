@@ -50,9 +50,13 @@ class Order:
     def cache(self) -> Path:
         return cache_folder(self.config.cache_dir)
 
-    def check_surroundings(self) -> None:
-        """Whether those who will be asked, and the images, are there. Raises `ImproveError`."""
-        self.backend.check(self.config.strategy.iterations)
+    def check_surroundings(self, begun: bool) -> None:
+        """Whether those who will be asked, and the images, are there. Raises `ImproveError`.
+
+        A run that has begun may have all its replies on record: whom it still has to ask is seen when it asks.
+        """
+        if not begun:
+            self.backend.check(self.config.strategy.iterations)
         check_source(self.config.dataset, self.cache)
 
 

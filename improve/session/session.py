@@ -56,7 +56,7 @@ def run(config: Config, resume: str | None = "") -> Path:
     anew = config.retry_failed and past is not None and past.finished and not past.scored
     finished = past is not None and past.finished and not anew
     if not finished:
-        order.check_surroundings()
+        order.check_surroundings(begun=past is not None and not anew)
     if anew:
         _set_aside(folder)
     session = Session(order, began, finished, resume)
