@@ -1,4 +1,4 @@
-"""Killed after every single record, and within each: resumed, a run ends with the records and weights of a whole one."""
+"""Killed after every record, and within each: resumed, a run ends with the records and weights of a whole one."""
 
 from __future__ import annotations
 
