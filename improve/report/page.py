@@ -58,7 +58,7 @@ def write_text(path: Path, text: str) -> None:
 
 def run_page(history: History, run_folder: Path) -> str:
     """The page of a run as HTML."""
-    return render("run.html.j2", view=run_view(history, RunFiles(run_folder)))
+    return render("run.html.j2", **run_view(history, RunFiles(run_folder)))
 
 
 def render(template: str, **values: Any) -> str:
@@ -101,11 +101,6 @@ def _environment(autoescape: bool) -> jinja2.Environment:
     )
     environment.filters.update({function.__name__: function for function in formats})
     return environment
-
-
-def data_uri(kind: str, content: bytes) -> str:
-    """A file as part of a page."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _cleaned(value: Any) -> Any:

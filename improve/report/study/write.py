@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from improve import __version__
-from improve.report.page import data_uri, render, write_text
+from improve.report.files import data_uri
+from improve.report.page import render, write_text
 from improve.report.study.cells import Table
 from improve.report.study.formats import table_csv
 from improve.report.study.layout import study_tables
