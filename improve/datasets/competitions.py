@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 
 from improve.config.schema import DatasetConfig
 from improve.datasets.fetch import check_folder, fetching, unpack
-from improve.datasets.source import Downloads
+from improve.datasets.files import state
+from improve.datasets.source import Downloads, Source
+from improve.datasets.sources.folder import from_folders, key_of, scan
+from improve.datasets.table import checked, read_table, source_of
 from improve.errors import DataError
 
 
@@ -93,3 +97,50 @@ class Competition:
                 f"{self.by_hand}",
             ) from error
         return client
+
+
+class FolderCompetition(Competition):
+    """One whose labelled images lie in a folder for each class."""
+
+    def key(self, config: DatasetConfig, downloads: Downloads) -> str:
+        folder = self.check(config, downloads)
+        return key_of(scan(folder)) if folder and config.path else self.source
+
+    def load(self, config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
+        return from_folders(scan(self.get(config, downloads, notify)), config)
+
+
+@dataclass(frozen=True)
+class TableCompetition(Competition):
+    """One whose labelled images are the rows of train.csv, with their classes in its column `label`.
+
+    `image`: from the cell of a row's `column` to the image's file. `class_names`: a JSON file that names the labels.
+    """
+
+    signs: tuple[str, ...] = ("train.csv",)
+    column: str = ""
+    image: Callable[[str], str] = str
+    class_names: str = ""
+
+    def key(self, config: DatasetConfig, downloads: Downloads) -> str:
+        table = self.check(config, downloads)
+        return state([table, *self._images(table)]) if table and config.path else self.source
+
+    def load(self, config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
+        table = self.get(config, downloads, notify)
+        labels = read_table(table).column("label", "column")
+        if self.class_names:
+            names = self._names(table.parent / self.class_names)
+            checked(labels, names.__contains__, "column 'label'", names)
+            labels = [names[label] for label in labels]
+        return source_of(self._images(table), labels, config)
+
+    def _images(self, table: Path) -> list[Path]:
+        return [table.parent / self.image(cell) for cell in read_table(table).column(self.column, "column")]
+
+    def _names(self, file: Path) -> dict[str, str]:
+        try:
+            names: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read ({error}).", self.by_hand) from error
+        return names

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from improve.display.text import one_line
+from improve.report.charts import Tick
 
 DRAWN_CLASSES = 120  # with more, a picture of the matrix tells nobody anything
 NUMBERED_CLASSES = 12  # up to so many, each cell shows its count
@@ -25,12 +27,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Label:
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
 class Mixup:
     """`count` images of class `true`, a `share` of them, were taken for `predicted`."""
 
@@ -40,37 +36,25 @@ class Mixup:
     share: float
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """The heat map in SVG units (None where it has too many classes), and the most frequent confusions."""
+def confusion(matrix: list[list[int]], names: list[str]) -> dict[str, Any]:
+    """The heat map in SVG units and the most frequent confusions, for the template.
 
-    size: float
-    margin: float
-    cell: float
-    numbered: bool
-    cells: tuple[Cell, ...]
-    labels: tuple[Label, ...]
-    drawn: bool
-    mixups: tuple[Mixup, ...]
-
-
-def confusion(matrix: list[list[int]], names: list[str]) -> Confusion:
-    """`matrix`: rows are true classes, columns predicted ones."""
+    `matrix`: rows are true classes, columns predicted ones. It is not `drawn` where it has too many classes.
+    """
     labels = [one_line(name, LABEL_LENGTH) for name in names]
-    longest = max(map(len, labels), default=0)
-    cell = 40.0 if len(matrix) <= NUMBERED_CLASSES else max(9.0, 18.0 - len(matrix) / 10)
-    margin = 16.0 + 6.4 * longest
-    drawn = len(matrix) <= DRAWN_CLASSES
-    return Confusion(
-        size=margin + cell * len(matrix) + 2,
-        margin=margin,
-        cell=cell,
-        numbered=len(matrix) <= NUMBERED_CLASSES,
-        cells=tuple(_cells(matrix, names, margin, cell)) if drawn else (),
-        labels=tuple(Label(round(margin + cell * (i + 0.5), 1), text) for i, text in enumerate(labels)),
-        drawn=drawn,
-        mixups=_mixups(matrix, names),
-    )
+    numbered, drawn = len(matrix) <= NUMBERED_CLASSES, len(matrix) <= DRAWN_CLASSES
+    cell = 40.0 if numbered else max(9.0, 18.0 - len(matrix) / 10)
+    margin = 16.0 + 6.4 * max(map(len, labels), default=0)
+    return {
+        "size": margin + cell * len(matrix) + 2,
+        "margin": margin,
+        "cell": cell,
+        "numbered": numbered,
+        "cells": _cells(matrix, names, margin, cell) if drawn else [],
+        "labels": [Tick(round(margin + cell * (i + 0.5), 1), text) for i, text in enumerate(labels)],
+        "drawn": drawn,
+        "mixups": _mixups(matrix, names),
+    }
 
 
 def _cells(matrix: list[list[int]], names: list[str], margin: float, cell: float) -> list[Cell]:
@@ -85,11 +69,11 @@ def _cells(matrix: list[list[int]], names: list[str], margin: float, cell: float
     return cells
 
 
-def _mixups(matrix: list[list[int]], names: list[str]) -> tuple[Mixup, ...]:
+def _mixups(matrix: list[list[int]], names: list[str]) -> list[Mixup]:
     found = [
         Mixup(one_line(names[i], 60), one_line(names[j], 60), count, count / sum(row))
         for i, row in enumerate(matrix)
         for j, count in enumerate(row)
         if i != j and count
     ]
-    return tuple(sorted(found, key=lambda mixup: -mixup.count)[:MIXUPS])
+    return sorted(found, key=lambda mixup: -mixup.count)[:MIXUPS]

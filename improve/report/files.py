@@ -6,6 +6,7 @@ read beyond a limit. A file that is missing or refused is None: pages say so and
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 from dataclasses import dataclass
@@ -63,3 +64,8 @@ class RunFiles:
                 return file.read(limit)
         finally:
             os.close(descriptor)
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """A file as part of a page."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

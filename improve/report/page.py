@@ -33,6 +33,7 @@ from improve.display.text import (
 )
 from improve.errors import ImproveError
 from improve.record.history import History
+from improve.report.escapes import markdown, tex
 from improve.report.files import RunFiles
 from improve.report.view import run_view
 
@@ -57,32 +58,47 @@ def write_text(path: Path, text: str) -> None:
 
 def run_page(history: History, run_folder: Path) -> str:
     """The page of a run as HTML."""
-    return render("run.html.j2", view=run_view(history, RunFiles(run_folder)))
+    return render("run.html.j2", **run_view(history, RunFiles(run_folder)))
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a page: `values` may hold foreign text anywhere."""
-    environment = _environment()
-    style, script = (_source(environment, name) for name in ("style.css", "page.js"))
+    """Render a template: `values` may hold foreign text anywhere. That of the others than pages is to be escaped."""
+    pages = _environment(template.endswith(".html.j2"))
+    if not pages.autoescape:
+        return pages.get_template(template).render(**values)
+    style, script = (_source(pages, name) for name in ("style.css", "page.js"))
     allowed = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
     policy = f"{allowed}; base-uri 'none'; form-action 'none'"
     # Our own two files are the only text that goes in unescaped.
     own = {"style": Markup(style), "script": Markup(script), "policy": Markup(policy)}
-    return environment.get_template(template).render(**own, **values)
+    return pages.get_template(template).render(**own, **values)
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def _environment(autoescape: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("improve.report", "templates"),
-        autoescape=True,
+        autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         finalize=_cleaned,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    formats = (count, duration, interval, money, p_value, percent, points, short_count, time_taken, trained)
+    formats = (
+        count,
+        duration,
+        interval,
+        markdown,
+        money,
+        p_value,
+        percent,
+        points,
+        short_count,
+        tex,
+        time_taken,
+        trained,
+    )
     environment.filters.update({function.__name__: function for function in formats})
     return environment
 

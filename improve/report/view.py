@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -12,12 +12,12 @@ from improve.display.text import cut_middle, last_overwritten, llm_name, one_lin
 from improve.domain import COMPONENTS, Verdict
 from improve.record.history import History, Iteration
 from improve.record.kinds import LLMRecord, TestRecord
-from improve.report.charts import MARK_NAMES, ScoreChart, score_chart
-from improve.report.confusion import Confusion, confusion
-from improve.report.curves import CurveChart, curve_charts
+from improve.report.charts import MARK_NAMES, score_chart
+from improve.report.confusion import confusion
+from improve.report.curves import curve_charts
 from improve.report.diffs import Diff, diff
-from improve.report.files import RunFiles
-from improve.spending.costs import Costs, by_role, call_tokens
+from improve.report.files import RunFiles, data_uri
+from improve.spending.costs import by_role, call_tokens
 
 LOG_BYTES = 12_000
 CALL_CHARACTERS = 40_000
@@ -41,20 +41,6 @@ class Source:
 
 
 @dataclass(frozen=True)
-class IterationView:
-    """One iteration: its facts, and what its files hold. `sources` is filled where there is no parent to compare."""
-
-    facts: Iteration
-    mark: str
-    diffs: tuple[Diff, ...]
-    sources: tuple[Source, ...]
-    curves: tuple[CurveChart, ...]
-    log: str | None
-    samples: str | None  # augmented training images, as a data URI
-    calls: tuple[CallView, ...]
-
-
-@dataclass(frozen=True)
 class Image:
     """One of the images that the best pipeline got most confidently wrong."""
 
@@ -73,56 +59,32 @@ class ClassView:
     uri: str
 
 
-@dataclass(frozen=True)
-class RunView:
-    """All that the page of a run shows."""
-
-    history: History
-    headline: str
-    story: tuple[str, ...]
-    warnings: tuple[str, ...]
-    doubt: str
-    llm: str
-    accepted: int
-    others: str
-    charts: tuple[ScoreChart, ...]
-    iterations: tuple[IterationView, ...]
-    best_sources: tuple[Source, ...]
-    confusion: Confusion | None
-    worst: tuple[Image, ...]
-    classes: tuple[ClassView, ...]
-    costs: dict[str, Costs]  # by role
-    replays: str
-    unpriced: str
-    config: str
-
-
-def run_view(history: History, files: RunFiles) -> RunView:
+def run_view(history: History, files: RunFiles) -> dict[str, Any]:
     """The page's content from a run's history and the files that its records name."""
     names = [str(name) for name in history.run["dataset"].get("class_names", [])]
     test = history.best_test if history.best_test and not history.best_test["failure"] else None
     best = history.iteration(history.best)
     charts = (score_chart(history, "wide", 920, 340), score_chart(history, "narrow", 360, 300))
-    return RunView(
-        history=history,
-        headline=_headline(history),
-        story=tuple(_story(history)),
-        warnings=tuple(warnings(history)),
-        doubt=doubt(history),
-        llm=llm_name(str(history.run["config"].get("llm", {}).get("name", "?")), history.rule_based),
-        accepted=history.count(Verdict.ACCEPTED),
-        others=not_accepted(history),
-        charts=tuple(chart for chart in charts if chart is not None),
-        iterations=tuple(_iteration(iteration, history, files) for iteration in history.iterations),
-        best_sources=sources_of(best, files) if best else (),
-        confusion=confusion(test["confusion"], names) if test else None,
-        worst=_worst(test, files) if test else (),
-        classes=_classes(history, files),
-        costs=by_role(history.calls),
-        replays=replays(history),
-        unpriced=unpriced(history),
-        config=yaml.safe_dump(history.run["config"], sort_keys=False, allow_unicode=True),
-    )
+    return {
+        "history": history,
+        "headline": _headline(history),
+        "story": _story(history),
+        "warnings": warnings(history),
+        "doubt": doubt(history),
+        "llm": llm_name(str(history.run["config"].get("llm", {}).get("name", "?")), history.rule_based),
+        "accepted": history.count(Verdict.ACCEPTED),
+        "others": not_accepted(history),
+        "charts": [chart for chart in charts if chart is not None],
+        "iterations": [_iteration(iteration, history, files) for iteration in history.iterations],
+        "best_sources": sources_of(best, files) if best else (),
+        "confusion": confusion(test["confusion"], names) if test else None,
+        "worst": _worst(test, files) if test else (),
+        "classes": _classes(history, files),
+        "costs": by_role(history.calls),
+        "replays": replays(history),
+        "unpriced": unpriced(history),
+        "config": yaml.safe_dump(history.run["config"], sort_keys=False, allow_unicode=True),
+    }
 
 
 def _headline(history: History) -> str:
@@ -172,22 +134,23 @@ def _unfinished(history: History) -> str:
     return f"{said} The best pipeline so far gets {percent(best.accuracy)} of the selection images right."
 
 
-def _iteration(iteration: Iteration, history: History, files: RunFiles) -> IterationView:
+def _iteration(iteration: Iteration, history: History, files: RunFiles) -> dict[str, Any]:
+    """One iteration: its facts, and what its files hold. It has `sources` where there is no parent to compare."""
     candidate = iteration.candidate
     folder = candidate["folder"] if candidate else ""
     parent = history.iteration(candidate["parent"]) if candidate and candidate["parent"] is not None else None
     compared = parent is not None and parent.candidate is not None
     metrics = files.text(f"{folder}/metrics.csv") if folder else None
-    return IterationView(
-        facts=iteration,
-        mark=MARK_NAMES[iteration.outcome] if iteration.outcome else "open",
-        diffs=diffs_of(iteration, parent, files) if compared and parent else (),
-        sources=() if compared else sources_of(iteration, files),
-        curves=curve_charts(metrics) if metrics else (),
-        log=_log(f"{folder}/log.txt", files) if folder else None,
-        samples=_samples(iteration, files),
-        calls=tuple(_call(call, files) for call in iteration.calls),
-    )
+    return {
+        "facts": iteration,
+        "mark": MARK_NAMES[iteration.outcome] if iteration.outcome else "open",
+        "diffs": diffs_of(iteration, parent, files) if compared and parent else (),
+        "sources": () if compared else sources_of(iteration, files),
+        "curves": curve_charts(metrics) if metrics else (),
+        "log": _log(f"{folder}/log.txt", files) if folder else None,
+        "samples": _samples(iteration, files),  # augmented training images, as a data URI
+        "calls": [_call(call, files) for call in iteration.calls],
+    }
 
 
 def _log(name: str, files: RunFiles) -> str | None:
@@ -239,7 +202,7 @@ def _worst(test: TestRecord, files: RunFiles) -> tuple[Image, ...]:
 def _picture(name: str, files: RunFiles) -> str | None:
     """A PNG file of the run as a data URI."""
     raw = files.png(name)
-    return None if raw is None else "data:image/png;base64," + base64.b64encode(raw).decode()
+    return None if raw is None else data_uri("image/png", raw)
 
 
 def _classes(history: History, files: RunFiles) -> tuple[ClassView, ...]:

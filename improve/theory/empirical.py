@@ -6,16 +6,16 @@ as far as all those runs reach, and a bootstrap over runs says how sure the plac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from improve.record.runs import Cost
+from improve.report.study.runs import StudyRun
+from improve.report.study.trajectories import reached, shared_places, steps_along
 from improve.theory.estimates import NEEDED, Array, Estimate, ends, too_few, weights
-from improve.theory.runs import GLOBAL, LOCAL, RecordedRun
-
-GRID = 400  # places along an axis of cost
+from improve.theory.runs import GLOBAL, LOCAL, gains, strategy
 
 
 @dataclass(frozen=True)
@@ -43,87 +43,45 @@ class Curves:
         return ends(weights(rng, len(values), resamples)[1:] @ values / len(values), len(values))
 
 
-def compare(runs: Sequence[RecordedRun], usd_an_hour: float, rng: np.random.Generator, resamples: int) -> list[Curves]:
+def compare(runs: Sequence[StudyRun], usd_an_hour: float, rng: np.random.Generator, resamples: int) -> list[Curves]:
     """Curves along every axis that the runs can be compared on; with one strategy's runs there is no crossing."""
     runs = [run for run in runs if run.finished]
-    groups = {name: [run for run in runs if run.strategy == name] for name in (LOCAL, GLOBAL)}
-    groups = {name: own for name, own in groups.items() if own}
-    if not groups:
+    if not runs:
         return []
-    found = [_by_iteration(groups, rng, resamples)]
-    for axis in _cost_axes(runs, usd_an_hour):
-        curves = _by_cost(axis, groups, usd_an_hour, rng, resamples)
-        if curves:
-            found.append(curves)
-    return found
+
+    def money(cost: Cost) -> float:
+        return np.nan if cost.usd is None else cost.usd + cost.training_seconds / 3600 * usd_an_hour
+
+    costs: list[tuple[Axis, Callable[[Cost], float]]] = [
+        (Axis("tokens", "tokens"), lambda cost: cost.tokens),
+        (Axis("money", "USD"), money),
+        (Axis("training time", "minutes of training"), lambda cost: cost.training_seconds / 60),
+    ]
+    gained = [np.cumsum([0.0, *gains(run)]) for run in runs]
+    last = min(map(len, gained))
+    paths = [(Axis("iterations", "iterations"), np.arange(1.0, last), [own[1:last] for own in gained])]
+    for axis, amount in costs:
+        spent = [steps_along(run, amount)[0] for run in runs]
+        places = shared_places(spent)
+        if places is not None and all(own[-1] > 0 for own in spent):  # NaN, an unknown price, is not above 0
+            paths.append((axis, places, [reached(places, *path) for path in zip(spent, gained, strict=True)]))
+    names = [strategy(run) for run in runs]
+    return [_curves(axis, places, names, np.array(values), rng, resamples) for axis, places, values in paths]
 
 
-def _cost_axes(runs: Sequence[RecordedRun], usd_an_hour: float) -> list[Axis]:
-    axes = []
-    if all(run.start.tokens or any(step.cost.tokens for step in run.steps) for run in runs):
-        axes.append(Axis("tokens", "tokens"))
-    spent = [_amounts(run, Axis("money", ""), usd_an_hour)[-1] for run in runs]
-    if all(amount > 0 for amount in spent):  # NaN, an unknown price, is not above 0
-        axes.append(Axis("money", "USD"))
-    if all(_amounts(run, Axis("training time", ""), 0)[-1] > 0 for run in runs):
-        axes.append(Axis("training time", "minutes of training"))
-    return axes
+def _curves(
+    axis: Axis, places: Array, names: list[str], values: Array, rng: np.random.Generator, resamples: int
+) -> Curves:
+    own = {name: values[[one == name for one in names]] for name in (LOCAL, GLOBAL) if name in names}
+    return Curves(axis, places, own, _crossing(places, own, rng, resamples))
 
 
-def _amount(cost: Cost, axis: Axis, usd_an_hour: float) -> float:
-    if axis.name == "tokens":
-        return float(cost.tokens)
-    if axis.name == "training time":
-        return cost.training_seconds / 60
-    return float("nan") if cost.usd is None else cost.usd + cost.training_seconds / 3600 * usd_an_hour
-
-
-def _amounts(run: RecordedRun, axis: Axis, usd_an_hour: float) -> Array:
-    """What the run had cost after its first pipeline and after each iteration: 1 + T values."""
-    costs = [run.start, *(step.cost for step in run.steps)]
-    return np.cumsum([_amount(cost, axis, usd_an_hour) for cost in costs])
-
-
-def _gained(run: RecordedRun) -> Array:
-    """The gain so far after the first pipeline (0) and after each iteration."""
-    return np.cumsum([0.0, *run.gains])
-
-
-def _by_iteration(groups: dict[str, list[RecordedRun]], rng: np.random.Generator, resamples: int) -> Curves:
-    last = min(len(run.steps) for own in groups.values() for run in own)
-    places = np.arange(1, last + 1, dtype=float)
-    gains = {name: np.array([_gained(run)[1 : last + 1] for run in own]) for name, own in groups.items()}
-    return Curves(Axis("iterations", "iterations"), places, gains, _crossing(places, gains, rng, resamples))
-
-
-def _by_cost(
-    axis: Axis, groups: dict[str, list[RecordedRun]], usd_an_hour: float, rng: np.random.Generator, resamples: int
-) -> Curves | None:
-    """From where every run has its first pipeline to where the first of them ends; None if there is no such part."""
-    spent = {name: [_amounts(run, axis, usd_an_hour) for run in own] for name, own in groups.items()}
-    first = max(amounts[0] for own in spent.values() for amounts in own)
-    last = min(amounts[-1] for own in spent.values() for amounts in own)
-    if last <= first:
-        return None
-    places = np.linspace(first, last, GRID)
-    gains = {
-        name: np.array(
-            [
-                _gained(run)[np.searchsorted(amounts, places * (1 + 1e-12), side="right") - 1]
-                for run, amounts in zip(own, spent[name], strict=True)
-            ]
-        )
-        for name, own in groups.items()
-    }
-    return Curves(axis, places, gains, _crossing(places, gains, rng, resamples))
-
-
-def _crossing(places: Array, gains: dict[str, Array], rng: np.random.Generator, resamples: int) -> Estimate:
+def _crossing(places: Array, own: dict[str, Array], rng: np.random.Generator, resamples: int) -> Estimate:
     """The first place from which on the local mean is nowhere below the global one, to the end of what is recorded."""
-    if len(gains) < 2:
-        return Estimate(None, why=f"runs of {GLOBAL if LOCAL in gains else LOCAL} are needed too")
-    local, other = gains[LOCAL], gains[GLOBAL]
-    means = [weights(rng, len(own), resamples) @ own / len(own) for own in (local, other)]
+    if len(own) < 2:
+        return Estimate(None, why=f"runs of {GLOBAL if LOCAL in own else LOCAL} are needed too")
+    local, other = own[LOCAL], own[GLOBAL]
+    means = [weights(rng, len(one), resamples) @ one / len(one) for one in (local, other)]
     lead = means[0] - means[1]
     lead[np.abs(lead) < 1e-12] = 0.0  # equal gains, added up in another order
     found = np.array([_first_ahead(places, row) for row in lead])

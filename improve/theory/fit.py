@@ -11,11 +11,12 @@ import numpy as np
 
 from improve.display.text import count, one_line
 from improve.errors import ConfigError
+from improve.report.study.runs import StudyRun
 from improve.theory.crossover import roots
 from improve.theory.empirical import Curves, compare
 from improve.theory.estimates import FEW, Estimate, estimate
 from improve.theory.gains import Decay, GainTable, Steady, fit_decay, fit_steady
-from improve.theory.runs import GLOBAL, LOCAL, RecordedRun, cautions, load
+from improve.theory.runs import GLOBAL, LOCAL, cautions, gains, group, load, strategy
 from improve.theory.spending import MODULES, Spending, fit_spending
 
 
@@ -43,7 +44,7 @@ class Options:
 class Fit:
     """Everything fitted to the runs of one data set and one language model; None where no run could tell."""
 
-    runs: tuple[RecordedRun, ...]
+    runs: tuple[StudyRun, ...]
     tables: dict[str, GainTable]
     steady: Steady | None
     decay: Decay | None
@@ -53,17 +54,17 @@ class Fit:
 
     @property
     def name(self) -> str:
-        return " with ".join(self.runs[0].group)
+        return " with ".join(group(self.runs[0]))
 
-    def of(self, strategy: str) -> list[RecordedRun]:
-        return [run for run in self.runs if run.strategy == strategy]
+    def of(self, name: str) -> list[StudyRun]:
+        return [run for run in self.runs if strategy(run) == name]
 
 
-def fit_runs(runs: Sequence[RecordedRun], options: Options) -> Fit:
+def fit_runs(runs: Sequence[StudyRun], options: Options) -> Fit:
     """Fit the runs of one data set and one language model."""
     rng = np.random.default_rng(options.seed)
-    own = {name: [run.gains for run in runs if run.strategy == name] for name in (LOCAL, GLOBAL)}
-    tables = {name: GainTable.of(gains) for name, gains in own.items() if gains}
+    own = {name: [gains(run) for run in runs if strategy(run) == name] for name in (LOCAL, GLOBAL)}
+    tables = {name: GainTable.of(table) for name, table in own.items() if table}
     steady = fit_steady(tables[LOCAL], rng, options.resamples) if LOCAL in tables else None
     decay = fit_decay(tables[GLOBAL], rng, options.resamples) if GLOBAL in tables else None
     return Fit(
@@ -97,9 +98,9 @@ def fit(paths: Sequence[Path], options: Options, folder: Path) -> list[str]:
 
     runs, notes = load(paths)
     lines = []
-    for group in sorted({run.group for run in runs}):
-        result = fit_runs([run for run in runs if run.group == group], options)
-        name = "fit-" + re.sub(r"[^a-zA-Z0-9_.-]+", "-", "-".join(group))
+    for names in sorted({group(run) for run in runs}):
+        result = fit_runs([run for run in runs if group(run) == names], options)
+        name = "fit-" + re.sub(r"[^a-zA-Z0-9_.-]+", "-", "-".join(names))
         lines += [*section(result), *(f"  figure: {file}" for file in draw_fit(result, folder, name, options)), ""]
     return [*lines, *cautions(runs), *map(one_line, notes)]
 
@@ -124,9 +125,9 @@ def section(result: Fit) -> list[str]:
     return lines
 
 
-def _amount(result: Fit, strategy: str) -> str:
-    own = result.of(strategy)
-    return f"{count(len(own), 'run')} of {strategy} ({count(sum(len(run.steps) for run in own), 'iteration')})"
+def _amount(result: Fit, name: str) -> str:
+    own = result.of(name)
+    return f"{count(len(own), 'run')} of {name} ({count(sum(len(gains(run)) for run in own), 'iteration')})"
 
 
 def _gain_rows(result: Fit) -> list[tuple[str, str]]:
@@ -155,7 +156,7 @@ def _room(result: Fit) -> list[tuple[str, str]]:
     beta = result.steady.beta.value if result.steady else None
     if not beta:
         return []
-    room = float(np.mean([1 - run.first_accuracy for run in result.of(LOCAL)]))
+    room = float(np.mean([1 - (run.steps[0].accuracy or 0) for run in result.of(LOCAL)]))
     return [("A4 at the most", f"for {room / beta:.0f} iterations: then the accuracy would pass 1")]
 
 

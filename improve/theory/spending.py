@@ -14,9 +14,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from improve.domain import COMPONENTS
-from improve.record.runs import Cost
+from improve.report.study.runs import StudyRun
 from improve.theory.estimates import Array, Estimate, estimate, weights
-from improve.theory.runs import GLOBAL, LOCAL, RecordedRun
+from improve.theory.runs import GLOBAL, LOCAL, strategy
 
 MODULES = len(COMPONENTS)  # p
 SINGULAR = 1e-8  # of the largest singular value: directions below it are not in the data
@@ -36,15 +36,15 @@ class Spending:
     dearer: Estimate | None
 
 
-def fit_spending(runs: Sequence[RecordedRun], rng: np.random.Generator, resamples: int) -> Spending:
+def fit_spending(runs: Sequence[StudyRun], rng: np.random.Generator, resamples: int) -> Spending:
     """All costs with intervals by a bootstrap over runs."""
     draws = weights(rng, len(runs), resamples)
     blocks = [_token_rows(run) for run in runs]
     seconds: dict[str, Estimate] = {}
-    for strategy in (LOCAL, GLOBAL):
-        own = [run for run in runs if run.strategy == strategy]
+    for name in (LOCAL, GLOBAL):
+        own = [run for run in runs if strategy(run) == name]
         if own:
-            seconds |= _seconds(own, strategy, weights(rng, len(own), resamples))
+            seconds |= _seconds(own, name, weights(rng, len(own), resamples))
     return Spending(
         tokens=dict(zip(("c0", "c1", "c2"), _fit(blocks, draws), strict=True)),
         seconds=seconds,
@@ -53,20 +53,24 @@ def fit_spending(runs: Sequence[RecordedRun], rng: np.random.Generator, resample
     )
 
 
-def _token_rows(run: RecordedRun) -> tuple[Array, Array]:
-    updated = MODULES if run.strategy == GLOBAL else 1
-    rows = [(1.0, 0.0, 0.0), *((0.0, float(updated), float(updated * (step.number - 1))) for step in run.steps)]
-    return np.array(rows), np.array([run.start.tokens, *(step.cost.tokens for step in run.steps)], dtype=float)
+def _tokens(run: StudyRun) -> Array:
+    """Of the start, and of each iteration."""
+    return np.diff([float(step.spent.tokens) for step in run.steps], prepend=0)
 
 
-def _seconds(runs: Sequence[RecordedRun], strategy: str, draws: Array) -> dict[str, Estimate]:
+def _token_rows(run: StudyRun) -> tuple[Array, Array]:
+    updated = MODULES if strategy(run) == GLOBAL else 1
+    rows = [(1.0, 0.0, 0.0), *((0.0, float(updated), float(updated * step)) for step in range(len(run.steps) - 1))]
+    return np.array(rows), _tokens(run)
+
+
+def _seconds(runs: Sequence[StudyRun], name: str, draws: Array) -> dict[str, Estimate]:
     blocks = []
     for run in runs:
-        costs: list[Cost] = [run.start, *(step.cost for step in run.steps)]
-        design = np.array([(1.0, 0.0), *((0.0, 1.0) for _ in run.steps)])
-        blocks.append((design, np.array([cost.training_seconds for cost in costs])))
+        design = np.array([(1.0, 0.0), *((0.0, 1.0) for _ in run.steps[1:])])
+        blocks.append((design, np.diff([step.spent.training_seconds for step in run.steps], prepend=0)))
     start, step = _fit(blocks, draws)
-    return {f"first pipeline, {strategy}": start, f"iteration, {strategy}": step}
+    return {f"first pipeline, {name}": start, f"iteration, {name}": step}
 
 
 def _fit(blocks: list[tuple[Array, Array]], draws: Array) -> list[Estimate]:
@@ -117,13 +121,13 @@ def _unexplained(blocks: list[tuple[Array, Array]]) -> float | None:
     return float(nnls(design, values)[1] ** 2) / around if around > 0 else None
 
 
-def _dearer(runs: Sequence[RecordedRun], draws: Array) -> Estimate | None:
+def _dearer(runs: Sequence[StudyRun], draws: Array) -> Estimate | None:
     """Mean tokens of a global iteration over those of a local one, in the iterations that both have."""
     shared = min(len(run.steps) for run in runs)
-    if {run.strategy for run in runs} != {LOCAL, GLOBAL}:
+    if {strategy(run) for run in runs} != {LOCAL, GLOBAL}:
         return None
-    spent = np.array([float(sum(step.cost.tokens for step in run.steps[:shared])) for run in runs])
-    is_local = np.array([run.strategy == LOCAL for run in runs])
+    spent = np.array([_tokens(run)[1:shared].sum() for run in runs])
+    is_local = np.array([strategy(run) == LOCAL for run in runs])
     if not spent[is_local].any():
         return None
     with np.errstate(invalid="ignore", divide="ignore"):

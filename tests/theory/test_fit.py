@@ -16,7 +16,7 @@ from improve.record.journal import JOURNAL
 from improve.theory.empirical import compare
 from improve.theory.fit import Fit, Options, fit_runs
 from improve.theory.gains import solve
-from improve.theory.runs import load
+from improve.theory.runs import gains, load
 from tests.support.refined import FAILED, Refined
 
 ALPHA, GAMMA, BETA = 0.4, 0.6, 0.03
@@ -141,7 +141,7 @@ def test_a_price_for_training_enters_the_money(tmp_path: Path) -> None:
 def test_failures_and_rejections_count_as_no_gain(tmp_path: Path) -> None:
     write(tmp_path, 0, "iterative", [0.1, FAILED, 0, 0.1])
     (run,), _ = load([tmp_path])
-    assert run.gains == [pytest.approx(0.1), 0, 0, pytest.approx(0.1)]
+    assert gains(run) == [pytest.approx(0.1), 0, 0, pytest.approx(0.1)]
     result = fit_runs([run], OPTIONS)
     assert result.steady is not None
     assert result.steady.beta.value == pytest.approx(0.05)

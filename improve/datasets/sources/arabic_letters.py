@@ -6,26 +6,9 @@ labels. So the labelled images are divided 80/20, as in the paper, whoever wrote
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from improve.config.schema import DatasetConfig
-from improve.datasets.competitions import Competition
-from improve.datasets.source import Downloads, Source
-from improve.datasets.sources.folder import from_folders, key_of, scan
+from improve.datasets.competitions import FolderCompetition
 
 INNER = "Final_Arabic_Alpha_dataset"
-KAGGLE = Competition(
-    "arabic_letters",
-    "arabic-letters-classification",
-    "Arabic Letters Classification",
-    (f"{INNER}/{INNER}/train", f"{INNER}/train", "train"),
-)
-
-
-def key(config: DatasetConfig, downloads: Downloads) -> str:
-    folder = KAGGLE.check(config, downloads)
-    return key_of(scan(folder)) if folder and config.path else KAGGLE.source
-
-
-def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
-    return from_folders(scan(KAGGLE.get(config, downloads, notify)), config)
+SIGNS = (f"{INNER}/{INNER}/train", f"{INNER}/train", "train")
+LETTERS = FolderCompetition("arabic_letters", "arabic-letters-classification", "Arabic Letters Classification", SIGNS)
+key, load = LETTERS.key, LETTERS.load

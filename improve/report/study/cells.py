@@ -161,6 +161,8 @@ class Table:
         return [cell for cell in self.all() if cell.runs]
 
     def also(self, row: Row) -> tuple[str, ...]:
-        """What else the paper prints in a row, in the order of `paper.also`."""
-        printed = self.paper.row(row.llm, row.dataset) if self.paper else None
-        return printed.also if printed else ()
+        """What else the paper prints in a row, in the order of `paper.also`; "" where it prints nothing."""
+        if self.paper is None:
+            return ()
+        printed = self.paper.row(row.llm, row.dataset)
+        return printed.also if printed else ("",) * len(self.paper.also)

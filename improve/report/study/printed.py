@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import yaml
 
@@ -59,49 +60,35 @@ class PrintedTable:
 
 
 @functools.cache
-def _document() -> Mapping[str, object]:
-    text = resources.files(__package__).joinpath("paper.yaml").read_text(encoding="utf-8")
-    document: Mapping[str, object] = yaml.safe_load(text)
+def _paper() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("paper.yaml").read_text("utf-8"))
     return document
-
-
-def _part(name: str) -> Mapping[str, Mapping[str, object]]:
-    part = _document()[name]
-    assert isinstance(part, dict)
-    return part
 
 
 def trials() -> int:
     """How many trials each printed mean is over."""
-    number = _document()["trials"]
-    assert isinstance(number, int)
-    return number
+    return int(_paper()["trials"])
 
 
 def dataset_label(name: str) -> str:
     """How the paper calls a dataset; our own name for others."""
-    return str(_part("datasets").get(name, name))
+    return str(_paper()["datasets"].get(name, name))
 
 
 @functools.cache
 def tables() -> dict[str, PrintedTable]:
     """The paper's tables by the name of the study that rebuilds them: table1 … table6, figure2."""
-    return {name: _table(name, values) for name, values in _part("tables").items()}
+    return {name: _table(name, values) for name, values in _paper()["tables"].items()}
 
 
-def _table(name: str, values: Mapping[str, object]) -> PrintedTable:
-    columns, rows, own = values["columns"], values["rows"], values.get("setup", {})
-    assert isinstance(columns, list)
-    assert isinstance(rows, list)
-    assert isinstance(own, dict)
-    also = values.get("also", [])
-    assert isinstance(also, list)
+def _table(name: str, values: Mapping[str, Any]) -> PrintedTable:
+    columns = values["columns"]
     return PrintedTable(
         name=name,
-        title=str(values["title"]),
-        source=str(values["source"]),
-        methods=tuple(Method(column, str(_part("columns")[column]["label"])) for column in columns),
-        also=tuple(also),
+        title=values["title"],
+        source=values["source"],
+        methods=tuple(Method(column, _paper()["columns"][column]["label"]) for column in columns),
+        also=tuple(values.get("also", ())),
         rows=tuple(
             PrintedRow(
                 llm=row["llm"],
@@ -109,9 +96,9 @@ def _table(name: str, values: Mapping[str, object]) -> PrintedTable:
                 cells={column: Printed(*row[column]) for column in columns},
                 also=tuple(row.get("also", ())),
             )
-            for row in rows
+            for row in values["rows"]
         ),
-        setup={key: str(value) for key, value in (*_part("setup").items(), *own.items())},
+        setup={**_paper()["setup"], **values.get("setup", {})},
     )
 
 
@@ -122,11 +109,9 @@ def method_of(settings: Mapping[str, str], *, as_printed: bool) -> Method:
     """
     if settings.get("llm.name") in OTHER_MODELS:
         return Method("random", f"{_plain(settings)}, random choices")
-    for name, values in _part("columns").items():
-        wanted = values["settings"]
-        assert isinstance(wanted, dict)
-        if all(settings.get(key) == value for key, value in wanted.items()):
-            return Method(name, str(values["label"]) if as_printed else _plain(settings))
+    for name, column in _paper()["columns"].items():
+        if all(settings.get(key) == value for key, value in column["settings"].items()):
+            return Method(name, column["label"] if as_printed else _plain(settings))
     return Method(settings.get("strategy.name", "?"), _plain(settings))
 
 

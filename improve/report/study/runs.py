@@ -85,6 +85,10 @@ class StudyRun:
         return None if self.selection is None or self.accuracy is None else self.selection - self.accuracy
 
     @property
+    def finished(self) -> bool:
+        return self.state != "unfinished"
+
+    @property
     def spent(self) -> Cost:
         return self.steps[-1].spent if self.steps else Cost(self.tokens, self.usd, 0.0)
 

@@ -39,6 +39,11 @@ class Shown:
     cost: str
 
     @property
+    def below(self) -> tuple[str, str, str]:
+        """What stands below the value in print."""
+        return self.runs if self.value else "", self.printed, self.difference
+
+    @property
     def line(self) -> str:
         """All but the cost, in a line."""
         paper = f"paper {self.printed}" + (f", {self.difference}" if self.difference else "") if self.printed else ""

@@ -14,7 +14,7 @@ from improve.record.runs import Cost
 from improve.report.study.runs import StudyRun
 
 Array: TypeAlias = NDArray[np.float64]
-GRID = 200  # places along an axis of cost
+GRID = 400  # places along an axis of cost
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,24 @@ def steps_along(run: StudyRun, amount: Callable[[Cost], float]) -> tuple[Array, 
 
 
 def along(runs: Sequence[StudyRun], amount: Callable[[Cost], float]) -> Curve | None:
-    """The mean best so far, from where every run has a score to where the first of them ends; None if nowhere."""
+    """The mean best so far, as far as all the runs reach; None if nowhere."""
     paths = [steps_along(run, amount) for run in runs]
-    if not paths:
-        return None
-    first, last = max(spent[0] for spent, _ in paths), min(spent[-1] for spent, _ in paths)
-    if last <= first:
-        return None
-    places = np.linspace(first, last, GRID)
-    rows = [best[np.searchsorted(spent, places * (1 + 1e-12), side="right") - 1] for spent, best in paths]
-    return _curve(places, np.array(rows))
+    places = shared_places([spent for spent, _ in paths])
+    return None if places is None else _curve(places, np.array([reached(places, *path) for path in paths]))
+
+
+def shared_places(spent: Sequence[Array]) -> Array | None:
+    """Places from where every run has its first score to where the first of them ends; None if there is no such part.
+
+    `spent`: for each run what it had taken after each step, rising.
+    """
+    first, last = max((own[0] for own in spent), default=0), min((own[-1] for own in spent), default=0)
+    return np.linspace(first, last, GRID) if last > first else None
+
+
+def reached(places: Array, spent: Array, values: Array) -> Array:
+    """The value of the last step that a run had paid for at each place."""
+    return values[np.searchsorted(spent, places * (1 + 1e-12), side="right") - 1]
 
 
 def _curve(places: Array, values: Array) -> Curve:

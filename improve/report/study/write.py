@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from improve import __version__
+from improve.report.files import data_uri
 from improve.report.page import render, write_text
 from improve.report.study.cells import Table
-from improve.report.study.formats import latex, markdown, table_csv
+from improve.report.study.formats import table_csv
 from improve.report.study.layout import study_tables
 from improve.report.study.leaderboard import Leaderboard, check_datasets
 from improve.report.study.runs import load_runs
-from improve.report.study.view import RUN_HEADER, StudyView, TableView, table_view
+from improve.report.study.view import RUN_HEADER, FigureView, table_view
 
 STUDY_PAGE = "study.html"
 
@@ -36,19 +38,24 @@ def write_study(paths: Sequence[Path], out: Path, options: Options | None = None
     runs, left_out = load_runs(paths)
     check_datasets(options.leaderboards, sorted({run.settings["dataset.name"] for run in runs}))
     tables = study_tables(runs)
-    several = len(tables) > 1
-    views = [_view(number, table, out, options, several) for number, table in enumerate(tables, start=1)]
-    _drop_old_figures(views, out)
-    view = StudyView(tuple(views), tuple(left_out))
-    write_text(out / "table.md", markdown(view))
+    views = [_view(number, table, out, options, len(tables) > 1) for number, table in enumerate(tables, start=1)]
+    figures = [figure for view in views for figure in view["figures"]]
+    _drop_old_figures(figures, out)
+    shown = {
+        "headline": views[0]["headline"] if len(views) == 1 else f"{len(views)} studies",
+        "tables": views,
+        "left_out": left_out,
+        "run_header": RUN_HEADER,
+    }
+    write_text(out / "table.md", render("study.md.j2", **shown))
     write_text(out / "table.csv", table_csv(tables))
-    write_text(out / "table.tex", latex(view))
+    write_text(out / "table.tex", render("study.tex.j2", **shown))
     page = out / STUDY_PAGE
-    write_text(page, render("study.html.j2", view=view, run_header=RUN_HEADER, pictures=_pictures(view, out)))
+    write_text(page, render("study.html.j2", **shown, version=__version__, pictures=_pictures(figures, out)))
     return page
 
 
-def _view(number: int, table: Table, out: Path, options: Options, several: bool) -> TableView:
+def _view(number: int, table: Table, out: Path, options: Options, several: bool) -> dict[str, Any]:
     from improve.report.study.figures import draw_figures  # matplotlib
 
     prefix = f"{table.name or 'runs'} " if several else ""
@@ -56,19 +63,17 @@ def _view(number: int, table: Table, out: Path, options: Options, several: bool)
     return table_view(number, table, options.leaderboards, figures, out)
 
 
-def _drop_old_figures(views: Sequence[TableView], out: Path) -> None:
+def _drop_old_figures(figures: Sequence[FigureView], out: Path) -> None:
     """Figures of rows and columns that an earlier report had, and this one has not, would be taken for its own."""
     from improve.report import plotting
     from improve.report.study.figures import CREATOR, FOLDER
 
-    plotting.drop(out / FOLDER, CREATOR, {figure.name for view in views for figure in view.figures})
+    plotting.drop(out / FOLDER, CREATOR, {figure.name for figure in figures})
 
 
-def _pictures(view: StudyView, out: Path) -> dict[str, str]:
+def _pictures(figures: Sequence[FigureView], out: Path) -> dict[str, str]:
     """The figures as data URIs, by their names: an image runs no script and loads nothing."""
     return {
-        figure.name: "data:image/svg+xml;base64,"
-        + base64.b64encode((out / figure.folder / f"{figure.name}.svg").read_bytes()).decode()
-        for table in view.tables
-        for figure in table.figures
+        figure.name: data_uri("image/svg+xml", (out / figure.folder / f"{figure.name}.svg").read_bytes())
+        for figure in figures
     }

@@ -16,8 +16,8 @@ from improve.datasets.corruptions import NAMES
 from improve.errors import ConfigError, DataError
 from improve.record.history import History
 from improve.refinement.final import _by_stratum
+from improve.report.escapes import tex
 from improve.report.study import leaderboards, write_study
-from improve.report.study.formats import tex
 from improve.report.study.layout import study_tables
 from improve.report.study.runs import load_runs
 from improve.report.study.trajectories import along, by_iteration, candidates, failures, gains
