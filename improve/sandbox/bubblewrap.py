@@ -1,6 +1,6 @@
 """T3: the command line of bubblewrap.
 
-A new file tree in which only the given folders, Python and the system's libraries exist, read-only but for the
+A new file tree in which only the given folders and what Python needs (`visible.py`) exist, read-only but for the
 writable folders; new PID, network, IPC, UTS and cgroup namespaces; the system call filter. With a root parent the
 program runs as uid 65534 without capabilities; otherwise in a user namespace, as the same user.
 
@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from improve.sandbox import visible
-from improve.sandbox.values import Launch
+from improve.sandbox.values import Launch, Limits
 
 NOBODY: Final = 65534
 SCRATCH: Final = Path("/tmp")
@@ -29,24 +28,31 @@ _SANDBOXES: Final = 4  # at once
 _LAST_STEP: Final = ("/bin/sh", "-c", 'echo 1000 >/proc/self/oom_score_adj; unset PWD OLDPWD; exec "$@"', "sh")
 
 
+# Keeps the namespaces of a forked program (`guard/join.py`) until that one's exit code is written to its input.
+_HOLDER: Final = ("/bin/sh", "-c", 'echo; read -r code; exit "$code"')
+
+
 def command(launch: Launch, filter_fd: int, status_fd: int, passwd_fd: int) -> list[str]:
     """The whole command. The descriptors are the seccomp program, bubblewrap's status lines and /etc/passwd."""
     arguments = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session"]
     arguments += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     arguments += ["--hostname", "sandbox", "--seccomp", str(filter_fd), "--json-status-fd", str(status_fd)]
-    if os.geteuid() == 0:  # capabilities are what setpriv needs to give itself up
-        arguments += ["--cap-drop", "ALL"]
-        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
-            arguments += ["--cap-add", capability]
-    else:
+    if os.geteuid() != 0:
         arguments += ["--unshare-user"]
+    else:
+        arguments += ["--cap-drop", "ALL"]
+        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP") if launch.argv else ():
+            arguments += ["--cap-add", capability]  # what setpriv needs to give itself up
     size = str(launch.limits.memory_bytes)
-    arguments += [*_system(), "--proc", "/proc", "--dev", "/dev"]
+    arguments += [*_aliases(), "--proc", "/proc", "--dev", "/dev"]
     arguments += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
     arguments += ["--perms", "1777", "--size", size, "--tmpfs", str(SCRATCH)]
-    arguments += _folders(launch) + _file(passwd_fd, "/etc/passwd")
+    arguments += _mounts(launch) + _file(passwd_fd, "/etc/passwd")
     arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(launch.cwd), "--"]
-    return [*arguments, *_limits(launch), *_identity(), *_LAST_STEP, *launch.argv]
+    if not launch.argv:
+        return [*arguments, *_HOLDER]
+    limits = [f"--{name.removeprefix('RLIMIT_').lower()}={value}" for name, value in rlimits(launch.limits).items()]
+    return [*arguments, "prlimit", *limits, *_identity(), *_LAST_STEP, *launch.argv]
 
 
 def passwd() -> bytes:
@@ -55,54 +61,59 @@ def passwd() -> bytes:
     return f"root:x:0:0::/:/bin/false\nsandbox:x:{uid}:{uid}::{SCRATCH}:/bin/sh\n".encode()
 
 
-def _system() -> list[str]:
+def _aliases() -> list[str]:
     arguments = []
-    for folder in visible.SYSTEM:
+    for folder in visible.ALIASES:
         if os.path.islink(folder):
             arguments += ["--symlink", os.readlink(folder), folder]
-        elif os.path.isdir(folder):
-            arguments += [*_parents([Path(folder)]), "--ro-bind", folder, folder]
     return arguments
 
 
-def _folders(launch: Launch) -> list[str]:
-    """Mount what is visible, outer folders before what lies in them."""
-    named = (*visible.SETTINGS, *(visible.GPU_SETTINGS if launch.devices else ()))
-    settings = [Path(path) for path in named if os.path.exists(path)]
+def _mounts(launch: Launch) -> list[str]:
+    """Mount what is visible, outer folders before what lies in them, and over what is hidden there nothing."""
+    trees = visible.trees(gpu=bool(launch.devices))
     devices = [path for path in launch.devices if not path.is_relative_to("/proc")]  # /proc is there anyway
-    modes = dict.fromkeys([*settings, *visible.python(), *launch.readable], "--ro-bind")
+    modes = {tree.path: "--ro-bind" for tree in trees} | dict.fromkeys(launch.readable, "--ro-bind")
     modes |= dict.fromkeys(launch.writable, "--bind") | dict.fromkeys(devices, "--dev-bind")
-    arguments = _parents(list(modes))
-    for path in sorted(modes, key=lambda path: len(path.parts)):
-        arguments += [modes[path], str(path.resolve()), str(path)]
-    return arguments
-
-
-def _parents(paths: Sequence[Path]) -> list[str]:
-    """Make the folders above mount points ourselves: bubblewrap's own are closed to all but their owner."""
-    above = {folder for path in paths for folder in path.parents}
-    arguments = []
-    for folder in sorted(above - {Path("/")}, key=lambda folder: len(folder.parts)):
-        arguments += ["--perms", "0755", "--dir", str(folder)]
-    return arguments
+    modes |= dict.fromkeys([path for tree in trees for path in tree.hidden], "")
+    if launch.work:
+        modes[launch.work] = "--tmpfs"
+    arguments, made, hiding = [], {Path("/")}, []
+    for path in sorted(modes, key=lambda path: (len(path.parts), path)):
+        # the folders above: bubblewrap's own are closed to all but their owner
+        for folder in reversed(path.parents):
+            if folder not in made:
+                arguments += ["--perms", "0755", "--dir", str(folder)]
+                made.add(folder)
+        if modes[path] == "--tmpfs":
+            arguments += ["--perms", "1777", "--size", str(launch.limits.disk_bytes), "--tmpfs", str(path)]
+        elif modes[path]:
+            arguments += [modes[path], str(path.resolve()), str(path)]
+        elif path.is_dir():
+            arguments += ["--perms", "0755", "--tmpfs", str(path)]
+            hiding += ["--remount-ro", str(path)]
+            made -= {folder for folder in made if folder.is_relative_to(path)}
+            made.add(path)
+        else:
+            arguments += ["--ro-bind", os.devnull, str(path)]
+    return arguments + hiding
 
 
 def _file(content_fd: int, path: str) -> list[str]:
     return ["--perms", "0444", "--ro-bind-data", str(content_fd), path]
 
 
-def _limits(launch: Launch) -> list[str]:
+def rlimits(limits: Limits) -> dict[str, int]:
     """Set inside: outside they would hit bubblewrap itself."""
-    tasks = launch.limits.processes + _THREADS_PER_CPU * (os.cpu_count() or 1)
+    tasks = limits.processes + _THREADS_PER_CPU * (os.cpu_count() or 1)
     if os.geteuid() == 0:  # all sandboxes run as the same user, which the kernel counts together
         tasks *= _SANDBOXES
-    return [
-        "prlimit",
-        "--core=0",
-        f"--fsize={launch.limits.disk_bytes}",
-        f"--nproc={tasks}",
-        f"--nofile={_FILES_OPEN}",
-    ]
+    return {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_FSIZE": limits.disk_bytes,
+        "RLIMIT_NPROC": tasks,
+        "RLIMIT_NOFILE": _FILES_OPEN,
+    }
 
 
 def _identity() -> list[str]:

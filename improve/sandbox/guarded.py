@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -101,16 +102,28 @@ def _rules(launch: Launch, scratch: Path) -> list[tuple[str, int]]:
     proc = [path for path in launch.devices if path.is_relative_to("/proc")]
     devices = [path for path in launch.devices if path not in proc]
     groups = (
-        (landlock.READ, (*visible.SYSTEM, *visible.SETTINGS, *visible.PROC, "/etc/passwd", "/proc/self")),
-        (
-            landlock.READ,
-            (*visible.python(), *launch.readable, *proc, *(visible.GPU_SETTINGS if launch.devices else ())),
-        ),
+        (landlock.READ, (*_shown(launch), *visible.PROC, "/etc/passwd", "/proc/self", *launch.readable, *proc)),
+        (landlock.READ_DIR, visible.listed()),
         (landlock.WRITE, (*launch.writable, scratch)),
         (landlock.UNLISTED, (SHARED_MEMORY,)),
         (landlock.DEVICE, (*visible.DEVICES, *devices)),
     )
     return [(str(path), rights) for rights, paths in groups for path in paths]
+
+
+def _shown(launch: Launch) -> Iterator[Path]:
+    """What is shown, one by one where something beside it is hidden: a rule holds for all below its folder."""
+    for tree in visible.trees(gpu=bool(launch.devices)):
+        yield from _without(tree.path, tree.hidden)
+
+
+def _without(path: Path, hidden: Sequence[Path]) -> Iterator[Path]:
+    below = [place for place in hidden if place.is_relative_to(path)]
+    if not below:
+        yield path
+    elif path not in below:
+        for entry in sorted(path.iterdir()):
+            yield from _without(entry, below)
 
 
 def _rlimits(launch: Launch, counted: bool) -> dict[str, int]:

@@ -36,7 +36,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Launch:
-    """One program to confine. All paths are absolute and the same inside as outside."""
+    """One program to confine. All paths are absolute and the same inside as outside.
+
+    Without `argv` it is a fork of a zygote. `work` is a folder that begins empty and ends with the sandbox.
+    """
 
     argv: Sequence[str]
     readable: Sequence[Path]
@@ -46,3 +49,4 @@ class Launch:
     limits: Limits
     pass_fds: Sequence[int]
     devices: Sequence[Path]
+    work: Path | None = None
