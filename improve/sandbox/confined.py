@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import stat
 import subprocess
 import threading
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from improve.errors import SandboxError
+from improve.sandbox.fork import Fork
 from improve.sandbox.log import LogPump
 from improve.sandbox.values import Launch
 from improve.sandbox.watchdog import Usage, Watchdog
 
 KILLED: Final = 137  # exit code of what was ended with SIGKILL, by us or by the kernel
 _GRACE_SECONDS: Final = 15.0  # for the kernel to take apart what was killed
+_BLOCK: Final = 1 << 20  # bytes
 _LOG_SECONDS: Final = 3.0  # for the rest of the output; only a survivor of T0 can hold the pipe for longer
 
 
@@ -22,13 +28,14 @@ class Confined(ABC):
     """One program under confinement. Use it as a context manager: leaving the block kills.
 
     `pid` is the outermost process of the sandbox as this machine sees it. `stdin` is an unbuffered binary file; writing
-    to a program that has ended raises `BrokenPipeError`. The log is complete once `kill` has returned.
+    to a program that has ended raises `BrokenPipeError`. The log is complete once `kill` has returned. What is in the
+    work folder can then be had with `take` until `release`.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], launch: Launch, log: LogPump) -> None:
-        assert process.stdin is not None
+    def __init__(self, process: subprocess.Popen[bytes] | Fork, stdin: BinaryIO, launch: Launch, log: LogPump) -> None:
         self.pid = process.pid
-        self.stdin: BinaryIO = process.stdin  # type: ignore[assignment]  # bufsize=0 makes it raw
+        self.stdin = stdin
+        self._work: int | None = None
         self._process = process
         self._launch = launch
         self._log = log
@@ -70,11 +77,37 @@ class Confined(ABC):
             self._tidy()
             self._tidied = True
 
+    def take(self, name: str, target: Path, limit: int) -> None:
+        """Copy a file of the work folder, as bytes, to `target`, which appears whole or not at all.
+
+        To be called after `kill`. Follows no link. Raises `OSError`: also for what is no regular file (EINVAL) or has
+        more than `limit` bytes (EFBIG).
+        """
+        if self._work is None:
+            raise FileNotFoundError(errno.ENOENT, "no work folder", name)
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._work), "rb") as source:
+            status = os.fstat(source.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", name)
+            if status.st_size > limit:  # a file with holes may claim any size, and its copy would have it
+                raise OSError(errno.EFBIG, f"{status.st_size:,} bytes, more than {limit:,}", name)
+            partial = target.with_name(target.name + ".partial")
+            with open(partial, "wb") as copy:
+                shutil.copyfileobj(source, copy, _BLOCK)
+        partial.replace(target)
+
+    def release(self) -> None:
+        """Kill, and give up the work folder. Idempotent."""
+        self.kill()
+        if self._work is not None:
+            os.close(self._work)
+            self._work = None
+
     def __enter__(self) -> Confined:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
+        self.release()
 
     def _code(self, code: int | None) -> int | None:
         if code is None:

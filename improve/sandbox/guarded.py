@@ -17,28 +17,76 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from improve.errors import SandboxError
 from improve.sandbox import usage, visible
 from improve.sandbox.confined import Confined
+from improve.sandbox.fork import Fork
 from improve.sandbox.guard import bpf, landlock, linux, tree
+from improve.sandbox.launcher import LAUNCHER, PopenBytes
 from improve.sandbox.log import LogPump
 from improve.sandbox.remove import remove
-from improve.sandbox.sandbox import LAUNCHER, PopenBytes, Sandbox, scratch_environment
+from improve.sandbox.sandbox import Sandbox, scratch_environment
 from improve.sandbox.shared_memory import FOLDER as SHARED_MEMORY
 from improve.sandbox.shared_memory import SharedMemory
 from improve.sandbox.values import Launch, Tier
 from improve.sandbox.watchdog import Usage
+from improve.sandbox.zygote import BOOT, Zygote
 
-_BOOT: Final = "import sys; sys.path.append(sys.argv.pop()); from guard.main import main; main()"
 _FILES_OPEN: Final = 4096
 _THREADS_PER_CPU: Final = 8
 
 
-class LandlockSandbox(Sandbox):
+class _GuardedSandbox(Sandbox):
+    @abstractmethod
+    def _mode(self) -> dict[str, Any]:
+        """What makes the tier, for the guard."""
+
+    def _launch(self, launch: Launch, output: BinaryIO, log: LogPump) -> Confined:
+        scratch, before, ours, theirs = _begin()
+        plan = _plan(launch, scratch, self._mode())
+        with theirs, output:
+            boot = BOOT.format(name="main")
+            argv = [sys.executable, "-I", "-S", "-c", boot, str(theirs.fileno()), str(Path(__file__).parent)]
+            process = LAUNCHER.popen(argv, output, plan["env"], (*launch.pass_fds, theirs.fileno()))
+        confined = _Guarded(process, cast(BinaryIO, process.stdin), launch, log, ours, scratch, before)
+        confined.begin(plan)
+        return confined
+
+    def _fork(
+        self,
+        zygote: Zygote,
+        launch: Launch,
+        given: Mapping[str, int],
+        stdin: BinaryIO,
+        output: BinaryIO,
+        log: LogPump,
+    ) -> Confined:
+        scratch, before, ours, theirs = _begin()
+        plan = _plan(launch, scratch, self._mode())
+        with theirs:
+            try:
+                pid = zygote.fork({**plan, "kind": "guard"}, {"control": theirs.fileno(), **given})
+            except SandboxError:
+                remove(scratch)
+                raise
+        output.close()
+        confined = _Guarded(Fork(pid, ours), stdin, launch, log, ours, scratch, before)
+        confined.begin(None)
+        return confined
+
+
+def _begin() -> tuple[Path, SharedMemory, socket.socket, socket.socket]:
+    """A scratch folder, what is in shared memory already, and both ends of a control socket."""
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)  # what shares our user could else read our keys from /proc
+    return Path(tempfile.mkdtemp(prefix="improve-")).resolve(), SharedMemory(), *socket.socketpair()
+
+
+class LandlockSandbox(_GuardedSandbox):
     """Tier T1. `landlock_version` lowers the kernel interface that is used, to try what an older kernel gives."""
 
     tier = Tier.T1
@@ -55,11 +103,11 @@ class LandlockSandbox(Sandbox):
             return SandboxError("Tier T1 needs Landlock, which this kernel has not or has switched off.", fix)
         return None
 
-    def _launch(self, launch: Launch, output: BinaryIO, log: LogPump) -> Confined:
-        return _launch(launch, output, log, {"confine": True, "landlock": self._version})
+    def _mode(self) -> dict[str, Any]:
+        return {"confine": True, "landlock": self._version}
 
 
-class PlainSandbox(Sandbox):
+class PlainSandbox(_GuardedSandbox):
     """Tier T0."""
 
     tier = Tier.T0
@@ -67,44 +115,35 @@ class PlainSandbox(Sandbox):
     def missing(self) -> SandboxError | None:
         return None
 
-    def _launch(self, launch: Launch, output: BinaryIO, log: LogPump) -> Confined:
-        return _launch(launch, output, log, {"confine": False})
+    def _mode(self) -> dict[str, Any]:
+        return {"confine": False}
 
 
-def _launch(launch: Launch, output: BinaryIO, log: LogPump, mode: dict[str, Any]) -> Confined:
-    """Start a guard and hand it its plan."""
-    linux.prctl(linux.PR_SET_DUMPABLE, 0)  # what shares our user could else read our keys from /proc
-    scratch = Path(tempfile.mkdtemp(prefix="improve-")).resolve()
-    before = SharedMemory()
-    ours, theirs = socket.socketpair()
-    with theirs, output:
-        argv = [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), str(Path(__file__).parent)]
-        env = scratch_environment(launch.env, scratch)
-        process = LAUNCHER.popen(argv, output, env, (*launch.pass_fds, theirs.fileno()))
-    confined = _Guarded(process, launch, log, ours, scratch, before)
-    plan = mode | {
+def _plan(launch: Launch, scratch: Path, mode: Mapping[str, Any]) -> dict[str, Any]:
+    """What the guard is to do."""
+    writable = (*launch.writable, *([launch.work] if launch.work else ()))
+    return {
+        **mode,
         "argv": launch.argv,
-        "env": env,
+        "env": scratch_environment(launch.env, scratch),
         "cwd": str(launch.cwd),
         "scratch": str(scratch),
         "pass_fds": launch.pass_fds,
-        "rules": _rules(launch, scratch),
-        "sockets": [str(path) for path in (*launch.writable, scratch)],
+        "rules": _rules(launch, (*writable, scratch)),
+        "sockets": [str(path) for path in (*writable, scratch)],
         "processes": launch.limits.processes,
         "rlimits": _rlimits(launch, mode["confine"]),
     }
-    confined.begin(plan)
-    return confined
 
 
-def _rules(launch: Launch, scratch: Path) -> list[tuple[str, int]]:
+def _rules(launch: Launch, writable: Sequence[Path]) -> list[tuple[str, int]]:
     """What Landlock lets through: paths and rights."""
     proc = [path for path in launch.devices if path.is_relative_to("/proc")]
     devices = [path for path in launch.devices if path not in proc]
     groups = (
         (landlock.READ, (*_shown(launch), *visible.PROC, "/etc/passwd", "/proc/self", *launch.readable, *proc)),
         (landlock.READ_DIR, visible.listed()),
-        (landlock.WRITE, (*launch.writable, scratch)),
+        (landlock.WRITE, writable),
         (landlock.UNLISTED, (SHARED_MEMORY,)),
         (landlock.DEVICE, (*visible.DEVICES, *devices)),
     )
@@ -151,30 +190,35 @@ def _own_tasks() -> int:
 class _Guarded(Confined):
     def __init__(
         self,
-        process: PopenBytes,
+        process: PopenBytes | Fork,
+        stdin: BinaryIO,
         launch: Launch,
         log: LogPump,
         control: socket.socket,
         scratch: Path,
         shared_memory: SharedMemory,
     ) -> None:
-        super().__init__(process, launch, log)
+        super().__init__(process, stdin, launch, log)
         self._control = control
         self._scratch = scratch
         self._shared_memory = shared_memory
         self._places = [*launch.writable, scratch]
+        if launch.work:
+            self._places.append(launch.work)
+            self._work = os.open(launch.work, os.O_RDONLY | os.O_DIRECTORY)
 
-    def begin(self, plan: dict[str, Any]) -> None:
-        """Send the plan and wait until the program runs. Raises `SandboxError`."""
+    def begin(self, plan: dict[str, Any] | None) -> None:
+        """Send the plan, if the guard has none yet, and wait until the program runs. Raises `SandboxError`."""
         self._watchdog.start()
-        answer = ""
+        answer = b""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._control.sendall(json.dumps(plan).encode() + b"\n")
-            with self._control.makefile("r") as source:
-                answer = source.readline()
-        reply = json.loads(answer or "{}")
+            if plan:
+                self._control.sendall(json.dumps(plan).encode() + b"\n")
+            while not answer.endswith(b"\n") and (byte := self._control.recv(1)):  # what follows is for `Fork.poll`
+                answer += byte
+        reply = json.loads(answer or b"{}")
         if "pid" not in reply:
-            self.kill()
+            self.release()
             said = reply.get("error") or self._log.head.decode(errors="replace").strip()
             raise SandboxError(f"The program could not be started: {said}", "improve doctor")
 
@@ -194,8 +238,17 @@ class _Guarded(Confined):
         files = self._shared_memory.bytes([*pids, self.pid], relevant) + held.memory
         return Usage(usage.memory(pids, files, relevant), usage.disk(self._places) + held.disk, len(pids))
 
+    def release(self) -> None:
+        super().release()
+        if self._launch.work:
+            for entry in self._launch.work.iterdir():
+                remove(entry)
+
     def _tidy(self) -> None:
+        self._process.poll()  # a fork tells its exit code over the control socket
         self._control.close()
+        if isinstance(self._process, Fork):
+            self._process.close()
         self._shared_memory.remove()
         remove(self._scratch)
 

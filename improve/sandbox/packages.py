@@ -148,7 +148,8 @@ def _look(path: Path, root: str, hidden: list[Path], libraries: list[Path]) -> N
         if ".so" in path.name:
             libraries.append(path)
         return
-    files, folders = [], []
+    files: list[Path] = []
+    folders: list[Path] = []
     with os.scandir(path) as entries:
         for entry in entries:
             (folders if entry.is_dir(follow_symlinks=False) else files).append(Path(entry.path))

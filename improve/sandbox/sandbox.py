@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
-import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +12,7 @@ from improve.errors import SandboxError
 from improve.sandbox.confined import Confined
 from improve.sandbox.log import LogPump
 from improve.sandbox.values import Launch, Limits, Tier
-
-PopenBytes = subprocess.Popen[bytes]
-
+from improve.sandbox.zygote import Zygote
 
 class Sandbox(ABC):
     """Starts programs in one tier. `how_to_improve` says why it is not a better one, and how to get there."""
@@ -59,26 +55,72 @@ class Sandbox(ABC):
         launch = Launch(
             list(argv), list(readable), list(writable), cwd, dict(env), limits, list(pass_fds), list(devices)
         )
-        _check(launch)
-        source, sink = os.pipe()
-        with os.fdopen(sink, "wb") as output:
-            pump = LogPump(source, log, limits.output_bytes)
-            pump.start()
+        output, pump = _prepare(launch, log)
+        with output:
             return self._launch(launch, output, pump)
+
+    def fork(
+        self,
+        zygote: Zygote,
+        *,
+        readable: Sequence[Path],
+        work: Path | None,
+        cwd: Path,
+        env: Mapping[str, str],
+        limits: Limits,
+        log: Path | None = None,
+        descriptors: Mapping[int, int] | None = None,
+        devices: Sequence[Path] = (),
+    ) -> Confined:
+        """Like `start`, for a fork of a zygote, whose program sees `readable` and writes to `work` alone.
+
+        `work` must be an empty folder. What is written to it is in no folder of ours: `Confined.take` gives files of
+        it; the rest ends with the sandbox. The program has `descriptors` under the numbers that are their keys.
+        """
+        launch = Launch([], list(readable), [], cwd, dict(env), limits, [], list(devices), work)
+        output, pump = _prepare(launch, log)
+        source, sink = os.pipe()
+        stdin = os.fdopen(sink, "wb", buffering=0)
+        with output, os.fdopen(source, "rb"):
+            given = {0: source, 1: output.fileno(), 2: output.fileno(), **(descriptors or {})}
+            names = {str(number): descriptor for number, descriptor in given.items()}
+            return self._fork(zygote, launch, names, stdin, output, pump)
 
     @abstractmethod
     def _launch(self, launch: Launch, output: BinaryIO, log: LogPump) -> Confined:
         """Start it with `output` as stdout and stderr; close `output` then, so that the log can end."""
 
+    @abstractmethod
+    def _fork(
+        self,
+        zygote: Zygote,
+        launch: Launch,
+        given: Mapping[str, int],
+        stdin: BinaryIO,
+        output: BinaryIO,
+        log: LogPump,
+    ) -> Confined:
+        """Have the zygote fork it with the descriptors `given`. `stdin` is our end of one of them."""
+
+
+def _prepare(launch: Launch, log: Path | None) -> tuple[BinaryIO, LogPump]:
+    """What its output goes to, and the thread that writes it to the log."""
+    _check(launch)
+    source, sink = os.pipe()
+    pump = LogPump(source, log, launch.limits.output_bytes)
+    pump.start()
+    return os.fdopen(sink, "wb"), pump
+
 
 def _check(launch: Launch) -> None:
-    for path in (*launch.readable, *launch.writable, *launch.devices, launch.cwd):
+    work = [launch.work] if launch.work else []
+    for path in (*launch.readable, *launch.writable, *work, *launch.devices, launch.cwd):
         if not path.is_absolute():
             raise ValueError(f"{path} is not absolute")
         if not path.exists():
             raise SandboxError(f"{path} does not exist, so it cannot be given to generated code.", "create it first")
     for inner in launch.readable:
-        for outer in launch.writable:
+        for outer in (*launch.writable, *work):
             if inner.is_relative_to(outer):
                 raise ValueError(f"{inner} cannot be read-only: it lies in the writable {outer}")
 
@@ -86,35 +128,3 @@ def _check(launch: Launch) -> None:
 def scratch_environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
     """The program's whole environment."""
     return {**env, "TMPDIR": str(scratch), "HOME": str(scratch), "XDG_CACHE_HOME": str(scratch / ".cache")}
-
-
-class _Launcher:
-    """Starts processes from one thread that lives as long as we do.
-
-    The kernel takes the end of the thread that started a process for the death of its parent. A pool that starts
-    sandboxes from threads of its own would lose them with each thread that ends.
-    """
-
-    def __init__(self) -> None:
-        self._renew()
-        os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, "sandbox-launcher")
-
-    def popen(self, argv: Sequence[str], output: BinaryIO, env: Mapping[str, str], fds: Sequence[int]) -> PopenBytes:
-        """A process in a session of its own, so that Ctrl-C reaches it through us alone."""
-        return self._thread.submit(
-            subprocess.Popen,
-            argv,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env=env,
-            pass_fds=fds,
-            start_new_session=True,
-        ).result()
-
-
-LAUNCHER = _Launcher()

@@ -9,20 +9,24 @@ import platform
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from improve.errors import SandboxError
 from improve.sandbox import bubblewrap, usage
 from improve.sandbox.confined import Confined
 from improve.sandbox.guard import bpf, seccomp, tree
+from improve.sandbox.launcher import LAUNCHER, PopenBytes
 from improve.sandbox.log import LogPump
-from improve.sandbox.sandbox import LAUNCHER, PopenBytes, Sandbox, scratch_environment
+from improve.sandbox.sandbox import Sandbox, scratch_environment
+from improve.sandbox.shared_memory import FOLDER as SHARED_MEMORY
 from improve.sandbox.values import Launch, Tier
 from improve.sandbox.watchdog import Usage
+from improve.sandbox.zygote import Zygote
 
 _INSTALL = "apt-get install bubblewrap util-linux"
 _END_SECONDS = 15.0
@@ -43,26 +47,69 @@ class BubblewrapSandbox(Sandbox):
         return None
 
     def _launch(self, launch: Launch, output: BinaryIO, log: LogPump) -> Confined:
-        if os.geteuid() == 0:
-            _hand_over(launch)
-        status, status_sink = os.pipe()
-        with (
-            _content(seccomp.program(supervised=False)) as filter_fd,
-            _content(bubblewrap.passwd()) as passwd_fd,
-            os.fdopen(status_sink, "wb"),
-            output,
-        ):
-            command = bubblewrap.command(launch, filter_fd, status_sink, passwd_fd)
-            fds = (*launch.pass_fds, filter_fd, passwd_fd, status_sink)
-            process = LAUNCHER.popen(command, output, scratch_environment(launch.env, bubblewrap.SCRATCH), fds)
-        return _Bubblewrapped(process, launch, log, status)
+        process, status = _bubblewrap(launch, output)
+        return _Bubblewrapped(process, cast(BinaryIO, process.stdin), launch, log, status)
+
+    def _fork(
+        self,
+        zygote: Zygote,
+        launch: Launch,
+        given: Mapping[str, int],
+        stdin: BinaryIO,
+        output: BinaryIO,
+        log: LogPump,
+    ) -> Confined:
+        """Bubblewrap makes the namespaces and holds them with a shell; the fork enters them."""
+        code, code_sink = os.pipe()
+        ready, ready_sink = os.pipe()
+        control, theirs = socket.socketpair()
+        with theirs, os.fdopen(code_sink, "wb"), os.fdopen(ready, "rb"):
+            with os.fdopen(code, "rb"), os.fdopen(ready_sink, "wb"):
+                process, status = _bubblewrap(launch, output, stdin=code, stdout=ready_sink)
+            confined = _Joined(process, stdin, launch, log, status, control)
+            request = {
+                "kind": "join",
+                "sandbox": process.pid,
+                "folders": [str(path) for path in confined.folders],
+                "cwd": str(launch.cwd),
+                "env": scratch_environment(launch.env, bubblewrap.SCRATCH),
+                "rlimits": bubblewrap.rlimits(launch.limits),
+                "user": bubblewrap.NOBODY if os.geteuid() == 0 else None,
+            }
+            own = {"control": theirs.fileno(), "code": code_sink, "ready": ready}
+            try:
+                pid = zygote.fork(request, {**own, **given})
+            except SandboxError:
+                confined.release()
+                raise
+        output.close()
+        confined.begin(pid)
+        return confined
+
+
+def _bubblewrap(
+    launch: Launch, output: BinaryIO, stdin: int = subprocess.PIPE, stdout: int | None = None
+) -> tuple[PopenBytes, int]:
+    """Start it; also the descriptor of its status lines."""
+    if os.geteuid() == 0:
+        _hand_over(launch)
+    status, status_sink = os.pipe()
+    with (
+        _content(seccomp.program(supervised=False)) as filter_fd,
+        _content(bubblewrap.passwd()) as passwd_fd,
+        os.fdopen(status_sink, "wb"),
+    ):
+        command = bubblewrap.command(launch, filter_fd, status_sink, passwd_fd)
+        fds = (*launch.pass_fds, filter_fd, passwd_fd, status_sink)
+        env = scratch_environment(launch.env, bubblewrap.SCRATCH)
+        return LAUNCHER.popen(command, output, env, fds, stdin, stdout), status
 
 
 class _Bubblewrapped(Confined):
     """`status` is the descriptor of bubblewrap's report, JSON lines; ours to close."""
 
-    def __init__(self, process: PopenBytes, launch: Launch, log: LogPump, status: int) -> None:
-        super().__init__(process, launch, log)
+    def __init__(self, process: PopenBytes, stdin: BinaryIO, launch: Launch, log: LogPump, status: int) -> None:
+        super().__init__(process, stdin, launch, log)
         self._status = status
         self._report = b""
         self._init: int | None = None  # pidfd of the first process inside: with it the kernel ends all others
@@ -114,6 +161,64 @@ class _Bubblewrapped(Confined):
             self._log.join(_END_SECONDS)
             said = self._log.head.decode(errors="replace").strip()
             raise SandboxError(f"Bubblewrap could not set up the sandbox: {said}", "improve doctor")
+
+
+class _Joined(_Bubblewrapped):
+    """A fork in bubblewrap's namespaces. `folders` are those whose bytes are memory; the work folder comes first."""
+
+    def __init__(
+        self,
+        process: PopenBytes,
+        stdin: BinaryIO,
+        launch: Launch,
+        log: LogPump,
+        status: int,
+        control: socket.socket,
+    ) -> None:
+        self._control = control
+        self._guardian: int | None = None  # the process outside of the namespaces that waits for the program
+        self._folders: list[int] = []
+        super().__init__(process, stdin, launch, log, status)
+
+    @property
+    def folders(self) -> list[Path]:
+        work = [self._launch.work] if self._launch.work else []
+        return [*work, bubblewrap.SCRATCH, SHARED_MEMORY]
+
+    def begin(self, guardian: int) -> None:
+        """Wait until the program runs. Raises `SandboxError`."""
+        self._guardian = guardian
+        message, self._folders, _, _ = socket.recv_fds(self._control, 4096, len(self.folders))
+        if message.strip() != b"{}":
+            code = self._process.poll()
+            self.release()
+            if code is not None:
+                self._check_set_up(code)
+            raise SandboxError(f"The sandbox could not be entered: {message.decode(errors='replace')}", "improve doctor")
+        if self._launch.work:
+            self._work = self._folders.pop(0)
+
+    def _measure(self) -> Usage:
+        outer = tree.descendants(self.pid)
+        pids = [*outer, *(tree.descendants(self._guardian) if self._guardian else ())]
+        work = _used(self._work) if self._work is not None else 0
+        files = sum(_used(folder) for folder in list(self._folders)) + work
+        files += usage.held(pids, ["/memfd:"], []).memory
+        used = usage.memory(pids, files, self._launch.limits.memory_bytes // 2)
+        return Usage(used, work, max(0, len(pids) - 2))  # without bubblewrap's own process and the shell
+
+    def _tidy(self) -> None:
+        super()._tidy()
+        self._control.close()
+        for folder in self._folders:
+            os.close(folder)
+        self._folders = []
+
+
+def _used(folder: int) -> int:
+    """Bytes in the memory file system behind a descriptor."""
+    status = os.fstatvfs(folder)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize + (status.f_files - status.f_ffree) * usage.SMALLEST
 
 
 def _memory_files(pids: list[int]) -> int:

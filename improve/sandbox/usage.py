@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_SMALLEST: Final = 4096  # bytes: what a file, however small, takes at least
+SMALLEST: Final = 4096  # bytes: what a file, however small, takes at least
 ENDLESS: Final = 1 << 62  # of a folder that hides what is in it
 _GONE: Final = (FileNotFoundError, ProcessLookupError)
 
@@ -87,7 +87,7 @@ def disk(folders: Iterable[Path]) -> int:
 
 def _blocks(entry: os.DirEntry[str]) -> int:
     try:
-        return max(entry.stat(follow_symlinks=False).st_blocks * 512, _SMALLEST)
+        return max(entry.stat(follow_symlinks=False).st_blocks * 512, SMALLEST)
     except FileNotFoundError:
         return 0
 

@@ -40,12 +40,16 @@ def prctl(option: int, value: int = 0) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def drop_privileges() -> None:
-    """Give up every capability, now and after every exec, also for uid 0. Raises `OSError`."""
+def drop_privileges(user: int | None = None) -> None:
+    """Give up every capability, now and after every exec, also for uid 0; go on as `user`. Raises `OSError`."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     if os.geteuid() == 0:
         _forget_root()
+    if user is not None:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     header = buffer(_CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4))
     syscall(_CAPSET[os.uname().machine], header, buffer(bytes(24)))
 
@@ -60,6 +64,13 @@ def _forget_root() -> None:
     except OSError as problem:
         if problem.errno not in (errno.EPERM, errno.EINVAL):  # EINVAL: past the last capability
             raise
+
+
+def enter(namespace: int) -> None:
+    """Join the namespace behind a descriptor. Raises `OSError`."""
+    if _libc.setns(namespace, 0) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def buffer(content: bytes) -> ctypes.Array[ctypes.c_char]:

@@ -4,7 +4,9 @@
 
 The parent sends its plan as one JSON line over the control socket; the guard answers `{"pid": …}` or `{"error": …}`.
 When the control socket closes (the parent asks for the end, or is dead itself) or the program ends, everything below
-the guard is killed. The guard exits with the program's exit code.
+the guard is killed. The guard tells the program's exit code, `{"exit": …}`, and exits with it.
+
+A guard may also be a fork of a zygote (`zygote.py`), and its program then a fork of it.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import landlock, linux, seccomp, tree
+from . import fork, landlock, linux, seccomp, tree
 from .supervisor import Supervisor
 
 _SWEEP_SECONDS = 10.0
@@ -31,18 +33,25 @@ def main() -> NoReturn:
     control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
     plan: dict[str, Any] = json.loads(control.makefile("r").readline())
+    watch_over(plan, control, {str(number): number for number in plan["pass_fds"]}, None)
+
+
+def watch_over(
+    plan: dict[str, Any], control: socket.socket, given: dict[str, int], program: Callable[[], None] | None
+) -> NoReturn:
+    """Start the program (None: the plan's `argv`) with the descriptors `given` by number, and see to its end."""
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     woken, wake = socket.socketpair()
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     try:
-        pid, listener = _start(plan)
+        pid, listener = _start(plan, given, program)
     except OSError as problem:
         control.sendall(json.dumps({"error": str(problem)}).encode() + b"\n")
         tree.sweep(os.getpid(), _SWEEP_SECONDS)
         os._exit(1)
-    _let_go(plan["pass_fds"])
+    _let_go(given)
     control.sendall(json.dumps({"pid": pid}).encode() + b"\n")
     code = _watch(pid, control, woken, listener, plan)
     if listener is not None:
@@ -50,10 +59,14 @@ def main() -> NoReturn:
     tree.sweep(os.getpid(), _SWEEP_SECONDS)
     # here and not in the parent alone, which may have been killed
     os.spawnvp(os.P_WAIT, "rm", ["rm", "-rf", "--", plan["scratch"]])
+    with contextlib.suppress(OSError):  # nobody may be listening any more
+        control.sendall(json.dumps({"exit": code}).encode() + b"\n")
     os._exit(code)
 
 
-def _start(plan: dict[str, Any]) -> tuple[int, int | None]:
+def _start(
+    plan: dict[str, Any], given: dict[str, int], program: Callable[[], None] | None
+) -> tuple[int, int | None]:
     """Fork the confined program. Its process id, and the descriptor on which its filter asks (T1).
 
     Raises `OSError` with what went wrong on the far side of the fork.
@@ -62,7 +75,7 @@ def _start(plan: dict[str, Any]) -> tuple[int, int | None]:
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _become(plan, theirs)
+        _become(plan, theirs, given, program)
     theirs.close()
     with ours:
         message, descriptors, _, _ = socket.recv_fds(ours, 4096, 1)
@@ -72,11 +85,17 @@ def _start(plan: dict[str, Any]) -> tuple[int, int | None]:
     return pid, descriptors[0] if descriptors else None
 
 
-def _become(plan: dict[str, Any], report: socket.socket) -> NoReturn:
+def _become(
+    plan: dict[str, Any], report: socket.socket, given: dict[str, int], program: Callable[[], None] | None
+) -> NoReturn:
     """On the far side of the fork: confine ourselves and become the program. Reports why if that fails."""
     signal.set_wakeup_fd(-1)
     try:
         _limit(plan)
+        if program is not None:
+            above = report.fileno() + 1000
+            report = socket.socket(fileno=os.dup2(report.detach(), above, inheritable=False))
+            fork.take_descriptors(given, spare=(above,))
         listener = None
         if plan["confine"]:
             landlock.restrict([(path, rights) for path, rights in plan["rules"]], plan["landlock"])
@@ -85,10 +104,13 @@ def _become(plan: dict[str, Any], report: socket.socket) -> NoReturn:
         socket.send_fds(report, [b"+"], [] if listener is None else [listener])
         if listener is not None:
             os.close(listener)
-        os.execvpe(plan["argv"][0], plan["argv"], plan["env"])
+        if program is None:
+            os.execvpe(plan["argv"][0], plan["argv"], plan["env"])
     except OSError as problem:
         report.sendall(str(problem).encode())
-    os._exit(127)
+        os._exit(127)
+    report.close()
+    fork.run(plan, program)
 
 
 def _limit(plan: dict[str, Any]) -> None:
@@ -96,24 +118,21 @@ def _limit(plan: dict[str, Any]) -> None:
     os.setsid()
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     linux.drop_privileges()
-    for name, value in plan["rlimits"].items():
-        number = getattr(resource, name)
-        hard = resource.getrlimit(number)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(number, (value, value))
+    fork.limit(plan["rlimits"])
     with contextlib.suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # if the machine runs out of memory, this goes first
     os.chdir(plan["cwd"])
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):  # Python ignores two of them
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ) if plan["argv"] else ():  # Python ignores them
         signal.signal(number, signal.SIG_DFL)
 
 
-def _let_go(descriptors: list[int]) -> None:
+def _let_go(given: dict[str, int]) -> None:
     """Close our copies, so that the far ends of the program's pipes see it end."""
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
-    for descriptor in descriptors:
+    for descriptor in set(given.values()):
         os.close(descriptor)
 
 

@@ -113,14 +113,16 @@ def _shared_host() -> dict[str, bpf.Body]:
     return named
 
 
-def install(filter_program: bytes) -> int:
-    """Confine the calling thread, for good, and return the descriptor on which its guard is asked.
+def install(filter_program: bytes, supervised: bool = True) -> int:
+    """Confine the calling thread, for good. Returns the descriptor on which its guard is asked; without one, 0.
 
     Raises `OSError`. Needs no_new_privs.
     """
     code = linux.buffer(filter_program)
     header = linux.buffer(struct.pack("HxxxxxxQ", len(filter_program) // 8, ctypes.addressof(code)))
     number = _SETTING[os.uname().machine]
+    if not supervised:
+        return linux.syscall(number, 1, 0, header)
     try:  # a notified call then is not interrupted by a signal and made twice (Linux 5.19)
         return linux.syscall(number, 1, _NEW_LISTENER | _WAIT_KILLABLE, header)
     except OSError as problem:
