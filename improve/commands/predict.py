@@ -8,20 +8,20 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from improve.config.schema import ExecutorConfig
+from improve.domain import Failure
 from improve.errors import ConfigError, DataError, ImproveError
-from improve.execution import machine
-from improve.execution.cell import Cell
-from improve.execution.local import GIB, MIB, worker_environment
-from improve.execution.predictions import BadPredictions, Probabilities, parse_predictions
+from improve.execution.cell import new_zygote
+from improve.execution.delivered import predict_delivered
+from improve.execution.predictions import Probabilities
 from improve.pipeline.template.images import UnreadableImage, find_images, load_image
-from improve.sandbox import Limits, choose
+from improve.sandbox import choose
 
 SECONDS_AN_IMAGE = 2.0
 LEAST_SECONDS = 300.0
@@ -40,7 +40,7 @@ def predict(run: Path, paths: Sequence[Path], out: Path | None, sandbox_mode: st
         )
     context = json.loads((best / "context.json").read_text(encoding="utf-8"))
     files, images = _read(paths, context)
-    rows = _in_sandbox(best, images, context, sandbox_mode)
+    rows = _in_sandbox(best, images, sandbox_mode)
     with open(out, "w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as handle:
         writer = csv.writer(handle)
         writer.writerow(["file", "class", "probability"])
@@ -65,44 +65,15 @@ def _read(paths: Sequence[Path], context: dict[str, Any]) -> tuple[list[Path], n
     return files, np.stack(images)
 
 
-def _in_sandbox(best: Path, images: np.ndarray, context: dict[str, Any], mode: str) -> Probabilities:
-    sandbox = choose(mode)
-    config = ExecutorConfig()
-    gpu = machine.uses_gpu(config)
-    pretrained = {n: {**w, "file": str(best / w["file"])} for n, w in context["pretrained"].items()}
-    here = {"accelerator": "gpu" if gpu else "cpu", "threads": machine.cores(), "pretrained": pretrained}
-    with tempfile.TemporaryDirectory(prefix="improve-predict-") as folder:
-        inputs = Path(folder)
+def _in_sandbox(best: Path, images: np.ndarray, mode: str) -> Probabilities:
+    sandbox, zygote = choose(mode), new_zygote()
+    with tempfile.TemporaryDirectory(prefix="improve-predict-") as folder, closing(zygote):
+        inputs = Path(folder) / "inputs"
+        inputs.mkdir()
         inputs.chmod(0o755)  # under T3 as root the sandbox reads it as another user
         np.save(inputs / "images.npy", images)
-        cell = Cell(
-            sandbox,
-            readable=[best, inputs],
-            writable=[],
-            cwd=best,
-            env=worker_environment(),
-            limits=Limits(int(config.memory_gib * GIB), int(config.disk_gib * GIB), int(config.output_mib * MIB)),
-            log=None,
-            devices=machine.gpu_devices(config),
-        )
-        command = {
-            "command": "predict",
-            "pipeline": str(best),
-            "work": str(best),
-            "data": str(inputs),
-            "context": {**context, **here},
-        }
         seconds = max(LEAST_SECONDS, SECONDS_AN_IMAGE * len(images))
-        classes = len(context["classes"])
-        try:
-            outcome = cell.run(command, seconds, data_bytes=len(images) * classes * 4)
-        finally:
-            cell.close()
-    if outcome.failure:
-        raise ImproveError(
-            f"the pipeline in {best} failed: {outcome.failure.message}", "see its code, and improve doctor"
-        )
-    try:
-        return parse_predictions(outcome.data, len(images), classes)
-    except BadPredictions as error:
-        raise ImproveError(f"the pipeline in {best} gave no usable predictions: {error}") from None
+        given = predict_delivered(best, inputs, len(images), seconds, ExecutorConfig(), sandbox, zygote)
+    if isinstance(given, Failure):
+        raise ImproveError(f"the pipeline in {best} failed: {given.message}", "see its code, and improve doctor")
+    return given

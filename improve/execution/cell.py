@@ -1,7 +1,7 @@
 """A cell: one sandbox with a worker in it that has imported its libraries and waits for commands.
 
-Starting a cell early hides the import (seconds) behind other work. A cell sees fixed folders for its whole life; what
-they hold may be written after it has started.
+The worker is a fork of a process that imports once (`new_zygote`) and never runs generated code: each cell starts from
+nothing. A cell sees fixed folders for its whole life; what they hold may be written after it has started.
 """
 
 from __future__ import annotations
@@ -9,20 +9,24 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from improve.config.schema import ExecutorConfig
 from improve.domain import Failure, Reason
+from improve.execution.place import Place
 from improve.execution.status import StatusReader, failure_of
-from improve.sandbox import Confined, Limits, Sandbox
+from improve.sandbox import Confined, Limits, Sandbox, Zygote
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "pipeline" / "template"
-START_SECONDS = 180.0  # for the imports of a worker, on a busy machine
+STATUS, DATA = 3, 4  # descriptors of a worker: events, and what a command gives back
+START_SECONDS = 180.0  # for the start of a worker, on a busy machine
 READ = 1 << 20
+GIB = 1024**3
+MIB = 1024**2
 KILLED_FOR = {"memory": Reason.OUT_OF_MEMORY, "disk": Reason.DISK}
 
 
@@ -36,38 +40,46 @@ class Outcome:
 
 
 class Cell:
-    """One worker in one sandbox. `run` may be called again as long as `alive`."""
+    """One worker in one sandbox. `run` may be called again as long as `alive`, but what it left behind is then there.
+
+    `log` takes what it prints.
+    """
 
     def __init__(
         self,
         sandbox: Sandbox,
+        zygote: Zygote,
+        place: Place,
         *,
         readable: Sequence[Path],
-        writable: Sequence[Path],
-        env: Mapping[str, str],
         limits: Limits,
         log: Path | None,
         devices: Sequence[Path],
-        cwd: Path,
     ) -> None:
         status_read, status_write = os.pipe()
         data_read, data_write = os.pipe()
+        self.place = place
         self._status, self._data = status_read, data_read
-        self._descriptor = data_write
         self._reader = StatusReader()
         self._ready = False
+        self._closed = False
         try:
-            self._confined: Confined = sandbox.start(
-                [sys.executable, "-B", str(TEMPLATE / "worker.py"), str(status_write)],
-                readable=[TEMPLATE, *readable],
-                writable=writable,
-                cwd=cwd,
-                env={**env, "PYTHONPATH": str(TEMPLATE)},
+            self._confined: Confined = sandbox.fork(
+                zygote,
+                readable=[TEMPLATE, place.pipeline, place.weights, *readable],
+                work=place.work,
+                cwd=place.pipeline,
+                env=worker_environment(),
                 limits=limits,
                 log=log,
-                pass_fds=(status_write, data_write),
+                descriptors={STATUS: status_write, DATA: data_write},
                 devices=devices,
             )
+        except BaseException:
+            os.close(status_read)
+            os.close(data_read)
+            place.remove()
+            raise
         finally:
             os.close(status_write)
             os.close(data_write)
@@ -77,7 +89,7 @@ class Cell:
         return self._confined.poll() is None
 
     def warm_up(self) -> Outcome:
-        """Wait until the worker has imported its libraries; a failure is told again by `run`."""
+        """Wait until the worker runs; a failure is told again by `run`."""
         outcome = Outcome()
         if not self._ready:
             # From now on, not from the start: that may have been a whole training ago.
@@ -97,7 +109,7 @@ class Cell:
         if outcome.failure:
             return outcome
         started = time.monotonic()
-        line = json.dumps({**command, "descriptor": self._descriptor}) + "\n"
+        line = json.dumps({**command, "descriptor": DATA}) + "\n"
         try:
             self._confined.stdin.write(line.encode())
         except BrokenPipeError:
@@ -188,7 +200,40 @@ class Cell:
         """End the sandbox and everything in it. Idempotent."""
         self._confined.kill()
 
-    def close(self) -> None:
+    def take(self, name: str, target: Path, limit: int) -> None:
+        """End the sandbox and copy a file of its work folder; see `Confined.take`."""
         self.kill()
+        self._confined.take(name, target, limit)
+
+    def close(self) -> None:
+        """End the sandbox and remove its place. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._confined.release()
+        self.place.remove()
         for descriptor in (self._status, self._data):
             os.close(descriptor)
+
+
+def limits_of(config: ExecutorConfig) -> Limits:
+    """What one cell may use."""
+    return Limits(int(config.memory_gib * GIB), int(config.disk_gib * GIB), int(config.output_mib * MIB))
+
+
+def new_zygote() -> Zygote:
+    """The process whose forks are workers: it begins to import what they need at once."""
+    return Zygote(TEMPLATE, "worker", worker_environment())
+
+
+def worker_environment() -> dict[str, str]:
+    """One thread until a training sets its own number: a worker that forks must not have started any."""
+    return {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_CACHE_DISABLE": "1",
+    }

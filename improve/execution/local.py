@@ -1,19 +1,21 @@
-"""Trainings and predictions on this machine, one at a time, each in a sandbox of its own.
+"""Trainings and predictions on this machine, one at a time, each in a sandbox of its own that starts from nothing.
 
-For iteration k there are up to three cells: `fit` (smoke runs and the training; sees training images and labels),
-`predict` (sees the blinded selection images and, read-only, what the training left) and `audit` (the same, with a
-re-blinded part of the images); after the loop, `test` (the same, with the test images). Each serves once.
+For iteration k there are cells for `smoke` (each attempt its own), `fit` and `samples`, which see the components and
+the training images with their labels; `predict`, which sees the blinded selection images, the components and the
+weights file, and nothing else that a training left; `audit` (the same, with other images) and, after the loop, `test`.
+Each serves once, and sees copies of the components and weights that no other cell sees.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import math
-import os
 import shutil
-import stat
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,17 +26,20 @@ from improve.config.schema import ExecutorConfig
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline, Reason
 from improve.execution import machine
-from improve.execution.cell import Cell
+from improve.execution.cell import Cell, limits_of, new_zygote
+from improve.execution.place import Place
 from improve.execution.predictions import BadPredictions, parse_predictions
 from improve.execution.status import ROW_KEYS, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
-from improve.pipeline.export import WEIGHTS
-from improve.sandbox import Limits, Sandbox, remove
+from improve.pipeline.export import MAX_WEIGHTS, WEIGHTS
+from improve.sandbox import Sandbox, Zygote, remove
 
-GIB = 1024**3
-MIB = 1024**2
 # Beyond its own time limit a training may finish its step and its validation, and write its weights.
 GRACE_SHARE, GRACE_SECONDS = 0.5, 30.0
+CELLS = "cells"  # folder in a run's, of what cells see while they run
+FITTING: tuple[Kind, ...] = ("smoke", "fit", "samples")  # see the training images
+# A link, a folder, a pipe or a socket; more bytes than are allowed; closed to us.
+NOT_WEIGHTS = (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG, errno.EACCES)
 SAMPLE_SIDE = 64  # pixels of an augmented sample
 MAX_ROWS = 10_000  # epochs that are kept and shown; a training has no more
 
@@ -73,16 +78,29 @@ class LocalExecutor:
 
     def __post_init__(self) -> None:
         self._cells = WarmCells(lambda key: self._open(*key))
+        self._zygote: Zygote | None = None
+        self._starting = threading.Lock()
+
+    def begin(self) -> None:
+        """Have the libraries imported that generated code needs, beside whatever comes next."""
+        with self._starting:
+            self._zygote = self._zygote or new_zygote()
+
+    def wait(self) -> None:
+        """Until they are. Raises `SandboxError` with what the import said."""
+        self.begin()
+        assert self._zygote is not None
+        self._zygote.wait()
 
     def candidate_folder(self, iteration: int) -> Path:
         return self.folder / "candidates" / f"{iteration:03d}"
 
     def work_folder(self, iteration: int) -> Path:
-        """What a training leaves: opaque, never opened by this process."""
+        """What is delivered of a training: its weights, never opened by this process."""
         return self.folder / "work" / f"{iteration:03d}"
 
     def write(self, iteration: int, pipeline: Pipeline) -> None:
-        """Put the three components where the sandbox sees them."""
+        """Put the three components where people find them."""
         folder = self.candidate_folder(iteration)
         folder.mkdir(parents=True, exist_ok=True)
         for name in COMPONENTS:
@@ -92,22 +110,22 @@ class LocalExecutor:
         """A few batches through all three components."""
         self.write(iteration, pipeline)
         self.phase(iteration, "check", "smoke run")
-        cell = self._cells.take(("fit", iteration))
-        self._cells.keep(("fit", iteration), cell)
-        return cell.run(self._command("smoke", iteration, f"smoke {attempt}"), self.config.smoke_seconds).failure
+        self.expect(("fit", iteration))
+        with self._cell("smoke", iteration) as cell:
+            command = self._command("smoke", cell, f"{iteration} smoke {attempt}")
+            failure = cell.run(command, self.config.smoke_seconds).failure
+        if failure:
+            self.expect(("smoke", iteration))
+        return failure
 
     def fit(
         self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key] = (), sampled: np.ndarray | None = None
     ) -> Fit:
-        """Train, within the time limit; leaves the weights in the work folder. `upcoming`: cells needed afterwards.
+        """Train, within the time limit; the weights go to the work folder. `upcoming`: cells needed afterwards.
 
         `sampled`: rows of train of which augmented samples are wanted.
         """
         self.write(iteration, pipeline)
-        cell = self._cells.take(("fit", iteration))
-        # The audit comes last: of a candidate that is rejected there is none.
-        for key in (("predict", iteration), *upcoming, ("audit", iteration)):
-            self.expect(key)
         rows: list[dict[str, Any]] = []
         speed: dict[str, int] = {}
 
@@ -120,48 +138,54 @@ class LocalExecutor:
             elif kind == "speed" and fitting is not None:
                 speed["fit"] = fitting
 
-        samples = None
         self.phase(iteration, "training", "")
-        hard = hard_limit(self.config.fit_seconds)
-        try:
-            outcome = cell.run(self._command("fit", iteration, "fit"), hard, on_event)
-            if sampled is not None and outcome.failure is None:
-                samples = self._samples(cell, iteration, sampled)
-        finally:
-            cell.close()
+        with self._cell("fit", iteration) as cell:
+            # The audit comes last: of a candidate that is rejected there is none.
+            samples: list[Key] = [("samples", iteration)] if sampled is not None else []
+            for key in (*samples, ("predict", iteration), *upcoming, ("audit", iteration)):
+                self.expect(key)
+            command = self._command("fit", cell, f"{iteration} fit")
+            outcome = cell.run(command, hard_limit(self.config.fit_seconds), on_event)
+            failure = outcome.failure or self._keep_weights(cell, iteration)
         self._write_metrics(iteration, rows)
-        failure = outcome.failure or self._weights_failure(iteration)
-        return Fit(failure, outcome.seconds, tuple(rows), speed.get("of", 0), speed.get("fit", 0), samples)
+        shown = self._samples(iteration, sampled) if sampled is not None and failure is None else None
+        return Fit(failure, outcome.seconds, tuple(rows), speed.get("of", 0), speed.get("fit", 0), shown)
 
-    def _samples(self, cell: Cell, iteration: int, rows: np.ndarray) -> Samples:
+    def _samples(self, iteration: int, rows: np.ndarray) -> Samples:
         """Ask the generated code what it makes of training images: bytes of a known number, whatever they show."""
-        command = {**self._command("samples", iteration, "samples"), "rows": rows.tolist(), "side": SAMPLE_SIDE}
         shape = (len(rows), SAMPLE_SIDE, SAMPLE_SIDE, 3)
-        outcome = cell.run(command, self.config.smoke_seconds, data_bytes=math.prod(shape))
+        with self._cell("samples", iteration) as cell:
+            wanted = {"rows": rows.tolist(), "side": SAMPLE_SIDE}
+            command = {**self._command("samples", cell, f"{iteration} samples"), **wanted}
+            outcome = cell.run(command, self.config.smoke_seconds, data_bytes=math.prod(shape))
         if outcome.failure:
             return Samples(None, outcome.failure.message)
         if len(outcome.data) != math.prod(shape):
             return Samples(None, f"{len(outcome.data):,} bytes came instead of {math.prod(shape):,}.")
         return Samples(np.frombuffer(outcome.data, dtype=np.uint8).reshape(shape))
 
-    def _weights_failure(self, iteration: int) -> Failure | None:
-        """Why the file that a training left is of no use. It is not opened, and no link is followed."""
+    def _keep_weights(self, cell: Cell, iteration: int) -> Failure | None:
+        """Take the weights, and nothing else, of what a training has left. Why they are of no use, if so."""
+        folder = self.work_folder(iteration)
+        remove(folder)  # what a killed process left there is of no use
+        folder.mkdir(parents=True)
         try:
-            status = (self.work_folder(iteration) / WEIGHTS).lstat()
+            cell.take(WEIGHTS, folder / WEIGHTS, MAX_WEIGHTS)
         except OSError as error:
-            return Failure(Reason.CRASH, f"the training ended without leaving weights ({error.strerror}).")
-        if not stat.S_ISREG(status.st_mode):
-            return Failure(Reason.CONTRACT, f"the training left a {WEIGHTS} that is not a regular file.")
+            if error.errno == errno.ENOENT:
+                return Failure(Reason.CRASH, f"the training ended without leaving weights ({error.strerror}).")
+            if error.errno in NOT_WEIGHTS:
+                return Failure(Reason.CONTRACT, f"the training left a {WEIGHTS} that is of no use: {error.strerror}.")
+            raise
         return None
 
     def predict(self, iteration: int, kind: Literal["predict", "audit"], rows: int) -> np.ndarray | Failure:
         """Probabilities `rows × K` for the selection images, or for the audit's part of them."""
-        return self._predict(self._cells.take((kind, iteration)), iteration, self._inputs(kind, iteration), rows)
+        return self._predict(kind, iteration, rows)
 
     def predict_test(self, iteration: int) -> np.ndarray | Failure:
         """Probabilities for the test images. The caller sees to it that this happens once."""
-        cell = self._cells.take(("test", iteration))
-        return self._predict(cell, iteration, self._inputs("test", iteration), self.dataset.counts["test"])
+        return self._predict("test", iteration, self.dataset.counts["test"])
 
     def audit_folder(self, iteration: int) -> Path:
         """Where the re-blinded part of the selection images goes."""
@@ -182,15 +206,16 @@ class LocalExecutor:
     def close(self) -> None:
         """End everything that runs."""
         self._cells.close()
+        if self._zygote:
+            self._zygote.close()
+        remove(self.folder / CELLS)
 
-    def _predict(self, cell: Cell, iteration: int, inputs: Path, rows: int) -> np.ndarray | Failure:
+    def _predict(self, kind: Kind, iteration: int, rows: int) -> np.ndarray | Failure:
         self.phase(iteration, "predicting", f"{rows} images")
         classes = len(self.dataset.class_names)
-        command = {**self._command("predict", iteration, "predict"), "data": str(inputs)}
-        try:
+        with self._cell(kind, iteration) as cell:
+            command = self._command("predict", cell, f"{iteration} predict", self._inputs(kind, iteration))
             outcome = cell.run(command, self.config.predict_seconds, data_bytes=rows * classes * 4)
-        finally:
-            cell.close()
         if outcome.failure:
             return outcome.failure
         try:
@@ -199,55 +224,47 @@ class LocalExecutor:
             return Failure(Reason.PREDICTIONS, str(error))
 
     def _inputs(self, kind: Kind, iteration: int) -> Path:
-        if kind == "fit":
+        if kind in FITTING:
             return self.dataset.train_folder
         if kind == "audit":
             return self.audit_folder(iteration)
         return self.dataset.inputs_folder("test" if kind == "test" else "selection")
 
-    def _open(self, kind: Kind, iteration: int) -> Cell:
-        inputs = self._inputs(kind, iteration)
-        inputs.mkdir(parents=True, exist_ok=True)
-        if kind != "fit":
-            # Not in the candidate's folder: the audit would read there what the prediction printed about its inputs.
-            return self._start(iteration, [inputs], [], self.folder / "logs" / f"{iteration:03d}-{kind}.log")
-        work = self.work_folder(iteration)
-        # What a killed process left there is of no use: the training starts anew.
-        remove(work)
-        return self._start(iteration, [inputs], [work], self.candidate_folder(iteration) / "log.txt")
+    @contextmanager
+    def _cell(self, kind: Kind, iteration: int) -> Iterator[Cell]:
+        """A cell with the candidate in its place, closed at the end."""
+        cell = self._cells.take((kind, iteration))
+        try:
+            cell.place.fill(self.candidate_folder(iteration), None if kind in FITTING else self.work_folder(iteration))
+            yield cell
+        finally:
+            cell.close()
 
-    def _start(self, iteration: int, readable: list[Path], writable: list[Path], log: Path) -> Cell:
-        candidate, work = self.candidate_folder(iteration), self.work_folder(iteration)
-        for path in (candidate, work, log.parent):
+    def _open(self, kind: Kind, iteration: int) -> Cell:
+        inputs, candidate = self._inputs(kind, iteration), self.candidate_folder(iteration)
+        # Nothing sees the logs: what a training prints would else reach the prediction.
+        log = candidate / "log.txt" if kind == "fit" else self.folder / "logs" / f"{iteration:03d}-{kind}.log"
+        for path in (inputs, log.parent):
             path.mkdir(parents=True, exist_ok=True)
+        self.begin()
+        assert self._zygote is not None
         return Cell(
             self.sandbox,
-            readable=[
-                candidate,
-                *readable,
-                *([] if writable else [work]),
-                *(Path(w["file"]) for w in self.weights.values()),
-            ],
-            writable=writable,
-            cwd=candidate,
-            env=worker_environment(),
-            limits=Limits(
-                memory_bytes=int(self.config.memory_gib * GIB),
-                disk_bytes=int(self.config.disk_gib * GIB),
-                output_bytes=int(self.config.output_mib * MIB),
-            ),
+            self._zygote,
+            Place(self.folder / CELLS),
+            readable=[inputs, *(Path(w["file"]) for w in self.weights.values())],
+            limits=limits_of(self.config),
             log=log,
             devices=machine.gpu_devices(self.config),
         )
 
-    def _command(self, command: str, iteration: int, phase: str) -> dict[str, Any]:
-        data = self.dataset
+    def _command(self, command: str, cell: Cell, phase: str, data: Path | None = None) -> dict[str, Any]:
         return {
             "command": command,
-            "pipeline": str(self.candidate_folder(iteration)),
-            "work": str(self.work_folder(iteration)),
-            "data": str(data.train_folder),
-            "context": self.context(f"{iteration} {phase}"),
+            "pipeline": str(cell.place.pipeline),
+            "work": str(cell.place.weights if command == "predict" else cell.place.work),
+            "data": str(data or self.dataset.train_folder),
+            "context": self.context(phase),
         }
 
     def context(self, phase: str = "") -> dict[str, Any]:
@@ -284,19 +301,6 @@ class LocalExecutor:
 def hard_limit(fit_seconds: float) -> float:
     """Seconds after which a training is ended by force."""
     return fit_seconds + max(GRACE_SECONDS, GRACE_SHARE * fit_seconds)
-
-
-def worker_environment() -> dict[str, str]:
-    """One thread until a training sets its own number: a worker that forks must not have started any."""
-    return {
-        "PATH": os.defpath,
-        "LANG": "C.UTF-8",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "CUDA_CACHE_DISABLE": "1",
-    }
 
 
 def derived_seed(seed: int, phase: str) -> int:

@@ -1,7 +1,4 @@
-"""Cells started before they are needed, one at a time: their imports take seconds of a core that is free meanwhile.
-
-One at a time, because a training runs beside them: several imports at once would take its core, too.
-"""
+"""Cells started before they are needed: a start takes a few tenths of a second of a core that is free meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Literal
 
 from improve.execution.cell import Cell
 
-Kind = Literal["fit", "predict", "audit", "test"]
+Kind = Literal["smoke", "fit", "samples", "predict", "audit", "test"]
 Key = tuple[Kind, int]  # what it is for, and the iteration
 
 
@@ -39,12 +36,6 @@ class WarmCells:
             return cell
         cell.close()
         return self._open(key)
-
-    def keep(self, key: Key, cell: Cell) -> None:
-        """Give a cell back that can carry out further commands."""
-        future: concurrent.futures.Future[Cell] = concurrent.futures.Future()
-        future.set_result(cell)
-        self._cells[key] = future
 
     def discard(self, unwanted: Callable[[Key], bool]) -> None:
         """End these cells, started or not."""

@@ -198,7 +198,7 @@ class Workshop:
     def _upcoming(self, iteration: int) -> list[Key]:
         """What the executor will be asked for after this iteration, as far as that is known."""
         if iteration < self.settings.iterations:
-            return [("fit", iteration + 1)]
+            return [("smoke", iteration + 1)]
         return [] if self.first is None else [("test", self.first)]
 
     def _judge(self, attempt: Attempt) -> tuple[Attempt, Judgement]:

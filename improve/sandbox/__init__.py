@@ -10,5 +10,6 @@ from improve.sandbox.confined import Confined
 from improve.sandbox.remove import remove
 from improve.sandbox.sandbox import Sandbox
 from improve.sandbox.values import Limits, Tier
+from improve.sandbox.zygote import Zygote
 
-__all__ = ["Confined", "Limits", "Sandbox", "Tier", "choose", "remove"]
+__all__ = ["Confined", "Limits", "Sandbox", "Tier", "Zygote", "choose", "remove"]

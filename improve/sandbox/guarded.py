@@ -142,7 +142,7 @@ def _rules(launch: Launch, writable: Sequence[Path]) -> list[tuple[str, int]]:
     devices = [path for path in launch.devices if path not in proc]
     groups = (
         (landlock.READ, (*_shown(launch), *visible.PROC, "/etc/passwd", "/proc/self", *launch.readable, *proc)),
-        (landlock.READ_DIR, visible.listed()),
+        (landlock.READ_DIR, visible.listed() if launch.argv else []),  # a fork knows the names
         (landlock.WRITE, writable),
         (landlock.UNLISTED, (SHARED_MEMORY,)),
         (landlock.DEVICE, (*visible.DEVICES, *devices)),

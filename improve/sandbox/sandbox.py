@@ -14,6 +14,7 @@ from improve.sandbox.log import LogPump
 from improve.sandbox.values import Launch, Limits, Tier
 from improve.sandbox.zygote import Zygote
 
+
 class Sandbox(ABC):
     """Starts programs in one tier. `how_to_improve` says why it is not a better one, and how to get there."""
 

@@ -194,7 +194,9 @@ class _Joined(_Bubblewrapped):
             self.release()
             if code is not None:
                 self._check_set_up(code)
-            raise SandboxError(f"The sandbox could not be entered: {message.decode(errors='replace')}", "improve doctor")
+            raise SandboxError(
+                f"The sandbox could not be entered: {message.decode(errors='replace')}", "improve doctor"
+            )
         if self._launch.work:
             self._work = self._folders.pop(0)
 

@@ -88,16 +88,17 @@ def listed() -> list[Path]:
     return [_standard_library().resolve(), *(folder.resolve() for folder in packages().folders)]
 
 
-def in_sight(path: Path, names: bool = False) -> Path | None:
-    """The shown file or folder in which `path` lies; None if generated code does not see it.
-
-    `names`: it is also in sight where its name could be listed (T1).
-    """
+def in_sight(path: Path) -> Path | None:
+    """The shown file or folder in which `path` lies; None if generated code does not see it."""
     real = path.resolve()
-    for tree in trees():
-        if real.is_relative_to(tree.path) and not any(real.is_relative_to(hidden) for hidden in tree.hidden):
-            return tree.path
-    return next((folder for folder in listed() if names and real.is_relative_to(folder)), None)
+    return next(
+        (
+            tree.path
+            for tree in trees()
+            if real.is_relative_to(tree.path) and not any(real.is_relative_to(hidden) for hidden in tree.hidden)
+        ),
+        None,
+    )
 
 
 def _real(tree: Tree) -> Tree:

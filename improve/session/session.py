@@ -119,7 +119,7 @@ class Session:
             self._open(journal, executor)
             workshop = self._workshop(journal, executor, display)
             if not self.finished and not journal.resumed:
-                executor.expect(("fit", 0))
+                executor.expect(("smoke", 0))
             ended = refine(workshop)
             score_test(workshop)
             self._export(workshop)

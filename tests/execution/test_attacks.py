@@ -114,9 +114,9 @@ def test_attack(
 ) -> None:
     facts = header(name)
     monkeypatch.chdir(tmp_path)  # where an unpickled payload would leave its mark
-    monkeypatch.setattr(bench, "alone", facts.get("ALONE", ""))
-    if "timeout" in facts["EXPECT"]["improve"]:
-        monkeypatch.setattr(bench.config, f"{facts['ALONE']}_seconds", 4.0)
+    stage, _, reason = facts["EXPECT"]["improve"].partition(": ")
+    if reason == "timeout":
+        monkeypatch.setattr(bench.config, f"{stage}_seconds", 4.0)
     iteration = 1 + NAMES.index(name)
     try:
         result = carry_out(bench, journal, iteration, attacking(name))
@@ -132,8 +132,7 @@ def test_attack(
         check_text(result.failure)
     assert not list(tmp_path.iterdir())
     assert not bench.work_folder(iteration).exists()
-    if facts.get("ALONE"):
-        assert not survivors(bench.candidate_folder(iteration))
+    assert not survivors(bench.folder)
 
 
 def check_record(rows: tuple[dict[str, Any], ...], candidate: Path) -> None:
@@ -159,11 +158,11 @@ def check_text(failure: Failure) -> None:
 
 
 def survivors(folder: Path) -> list[int]:
-    """Processes whose working folder is the candidate's."""
+    """Processes whose working folder lies in the run's."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.cwd() == str(folder):
+            if process.cwd().startswith(f"{folder}/"):
                 found.append(process.pid)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
@@ -192,13 +191,16 @@ def test_a_pipeline_that_knows_the_sample_deceives_a_naive_audit(
 def test_a_pipeline_that_reads_its_log_deceives_a_naive_audit(
     bench: Bench, journal: Journal, honest_answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = Bench._start
+    start = Bench._open
 
-    def log_in_sight(self: Bench, iteration: int, readable: list[Path], writable: list[Path], log: Path) -> Cell:
-        return start(self, iteration, readable, writable, self.candidate_folder(iteration) / log.name)
+    def log_in_sight(self: Bench, kind: Any, iteration: int) -> Cell:
+        cell = start(self, kind, iteration)
+        log = self.folder / "logs" / f"{iteration:03d}-predict.log"
+        if kind == "audit":
+            (cell.place.pipeline / log.name).write_bytes(log.read_bytes())
+        return cell
 
-    monkeypatch.setattr(Bench, "_start", log_in_sight)
-    monkeypatch.setattr(bench, "alone", "predict")
+    monkeypatch.setattr(Bench, "_open", log_in_sight)
     result = carry_out(bench, journal, 102, attacking("remembers_through_its_log"))
     assert outcome(result, honest_answers) == "through"
 

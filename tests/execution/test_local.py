@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,15 +152,12 @@ def test_a_cell_may_wait_for_long_and_ends_when_its_training_is_interrupted(
             raise Interrupted(2)
 
     made = dataclasses.replace(executor(task, sandbox, tmp_path), phase=phase)
-    waiting = made._open("fit", 0)
-    made._cells.keep(("fit", 0), waiting)
-    deadline = time.monotonic() + 120
-    while not select.select([waiting._status], [], [], 0.1)[0]:
-        assert time.monotonic() < deadline
+    made.wait()
+    made._cells.expect(("smoke", 0))
     monkeypatch.setattr(cell, "START_SECONDS", 1.0)
     time.sleep(1.1)
     assert made.smoke(0, 0, honest()) is None
-    assert in_folder(tmp_path)
+    assert not in_folder(tmp_path)
     with pytest.raises(Interrupted):
         made.fit(0, honest())
     assert not in_folder(tmp_path)
@@ -172,12 +168,13 @@ def test_weights_that_are_missing_are_a_failure_of_the_training(
     task: Dataset, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     made: LocalExecutor = executor(task, sandbox, tmp_path)
-    made.work_folder(0).mkdir(parents=True)
-    failure = made._weights_failure(0)
+    made.write(0, honest())
+    with made._cell("fit", 0) as cell:
+        failure = made._keep_weights(cell, 0)
     assert failure is not None
     assert failure.reason is Reason.CRASH
-    (made.work_folder(0) / "weights.pt").write_bytes(b"")
-    assert made._weights_failure(0) is None
+    assert "without leaving weights" in failure.message
+    made.close()
 
 
 # ---------------------------------------------------------------------- what sandboxes report

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from PIL import Image
 from improve.config.schema import DatasetConfig, ExecutorConfig
 from improve.datasets import Dataset, prepare
 from improve.domain import Failure, Pipeline, Reason
-from improve.execution.cell import Cell
 from improve.execution.local import Fit, LocalExecutor
 from improve.judging.audit import audit
 from improve.judging.scoring import Answers, answers
@@ -25,7 +23,6 @@ from tests.support import paths
 ATTACKS = paths.ATTACKS / "pipelines"
 CLASSES, SIDE = 4, 8
 COUNTS = {"train": 240, "val": 200, "test": 40}
-NOBODY = 65534  # as whom generated code runs under T3 if we are root
 
 
 def make_task(root: Path, cache: Path) -> Dataset:
@@ -57,11 +54,11 @@ def attacking(name: str) -> Pipeline:
 
 
 def header(attack: str) -> dict[str, Any]:
-    """What an attack says of itself: the component it is added to, what is expected, and which sandboxes it spoils."""
+    """What an attack says of itself: the component it is added to, and what is expected."""
     found = {}
     for node in ast.parse((ATTACKS / f"{attack}.py").read_text()).body:
         name = node.targets[0].id if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) else ""
-        if name in ("COMPONENT", "EXPECT", "ALONE", "HANGS"):
+        if name in ("COMPONENT", "EXPECT", "HANGS"):
             found[name] = ast.literal_eval(node.value)
     return found
 
@@ -73,37 +70,10 @@ def executor(dataset: Dataset, sandbox: Sandbox, folder: Path, **options: Any) -
 
 @dataclass
 class Bench(LocalExecutor):
-    """An executor whose iterations share one `fit` and one `predict` sandbox, but for those kinds named in `alone`.
-
-    A sandbox start costs seconds of processor time. What is shared sees more than it would alone: the folders of all
-    iterations. All train with the same seed, so that an attack without effect leaves the answers as they were.
-    """
-
-    alone: str = ""
-    _shared: dict[str, Cell] = field(default_factory=dict)
+    """An executor whose trainings all have the same seed: an attack without effect leaves the answers as they were."""
 
     def context(self, phase: str = "") -> dict[str, Any]:
         return super().context("0 fit" if phase.endswith(" fit") else phase)
-
-    def _start(self, iteration: int, readable: list[Path], writable: list[Path], log: Path) -> Cell:
-        kind = "fit" if writable else "predict"
-        if kind in self.alone:
-            return super()._start(iteration, readable, writable, log)
-        roots = [self.folder / name for name in ("candidates", "work", "audit", "logs")]
-        for root in (*roots, self.work_folder(iteration), log.parent):
-            root.mkdir(exist_ok=True, parents=True)
-        if os.geteuid() == 0:
-            os.chown(self.work_folder(iteration), NOBODY, NOBODY)
-        if kind not in self._shared or not self._shared[kind].alive:
-            see = [roots[0], *readable] if writable else [roots[0], roots[1], roots[2], *readable]
-            self._shared[kind] = super()._start(iteration, see, roots[1:2] if writable else [], log)
-            self._shared[kind].close = lambda: None  # type: ignore[method-assign]
-        return self._shared[kind]
-
-    def close(self) -> None:
-        super().close()
-        for cell in self._shared.values():
-            Cell.close(cell)
 
 
 @dataclass

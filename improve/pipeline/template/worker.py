@@ -1,10 +1,9 @@
-"""The process inside the sandbox: imports the libraries once, then runs each command of its standard input in a fork.
+"""The process inside the sandbox: runs each command of its standard input in a fork.
 
-`python worker.py STATUS_FD`. A command is a line of JSON: `{"command": "smoke" | "fit" | "samples" | "predict", …}`.
-Events and the end of each command go to STATUS_FD as lines of JSON. Nobody trusts them: they drive the display and the
-engineers' hints, never a score. The libraries' import (seconds) is done before the first command comes, so that it can
-overlap with other work; this process runs no tensor operation itself, because a fork of a process with threads may
-hang.
+A command is a line of JSON: `{"command": "smoke" | "fit" | "samples" | "predict", …}`. Events and the end of each
+command go to the descriptor STATUS as lines of JSON. Nobody trusts them: they drive the display and the engineers'
+hints, never a score. Importing this module takes seconds; a process that has done so, and nothing else, forks `main` for
+each sandbox. No tensor operation runs there, because a fork of a process with threads may hang.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ import train
 from context import Context
 from template import ContractError, NonFiniteLoss
 
+STATUS = 3
 # Libraries whose errors tell that a file was to be fetched.
 DOWNLOADERS = ("urllib", "http", "urllib3", "requests", "httpx", "httpcore", "huggingface_hub")
 MESSAGE_LENGTH = 2000
@@ -175,13 +175,9 @@ def run_forked(command: dict[str, Any], status: Status) -> int:
 
 
 def main() -> None:
-    status = Status(int(sys.argv[1]))
+    status = Status(STATUS)
     status({"event": "ready"})
     for line in sys.stdin:
         outcome = run_forked(json.loads(line), status)
         signal = outcome & 0x7F
         status({"event": "end", "exit": outcome >> 8, "signal": signal})
-
-
-if __name__ == "__main__":
-    main()

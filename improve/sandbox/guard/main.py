@@ -64,9 +64,7 @@ def watch_over(
     os._exit(code)
 
 
-def _start(
-    plan: dict[str, Any], given: dict[str, int], program: Callable[[], None] | None
-) -> tuple[int, int | None]:
+def _start(plan: dict[str, Any], given: dict[str, int], program: Callable[[], None] | None) -> tuple[int, int | None]:
     """Fork the confined program. Its process id, and the descriptor on which its filter asks (T1).
 
     Raises `OSError` with what went wrong on the far side of the fork.

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
+import importlib.metadata
 import json
 import os
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 from . import fork, join, linux
@@ -83,6 +84,7 @@ def _imported(plan: Mapping[str, Any]) -> Callable[[], None]:
         return finder
 
     sys.path_hooks.insert(0, hook)
+    _choose_metadata(chosen)
     sys.argv = [plan["module"]]
     os.environ.clear()
     os.environ.update(plan["env"])
@@ -90,6 +92,18 @@ def _imported(plan: Mapping[str, Any]) -> Callable[[], None]:
     if (threads := len(os.listdir("/proc/self/task"))) != 1:
         raise RuntimeError(f"{threads} threads run after the import: this process cannot be forked")
     return program
+
+
+def _choose_metadata(chosen: Mapping[str, frozenset[str]]) -> None:
+    """Libraries ask by metadata what else is installed, and import that."""
+    path: Any = vars(importlib.metadata)["FastPath"]
+    every = path.children
+
+    def children(self: Any) -> Iterable[str]:
+        names: Iterable[str] = chosen[self.root] if self.root in chosen else every(self)
+        return names
+
+    path.children = children
 
 
 def _serve(request: dict[str, Any], descriptors: list[int], program: Callable[[], None]) -> NoReturn:

@@ -5,7 +5,6 @@ import torch
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "predict: bad predictions"}
-ALONE = "predict"
 
 
 class Model(Model):

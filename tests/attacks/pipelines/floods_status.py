@@ -6,10 +6,9 @@ import sys
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "fit: bad predictions"}
-ALONE = "fit"
 
 
 class Model(Model):
     def on_fit_start(self):
         while True:
-            os.write(int(sys.argv[1]), b"{}\n" * 20_000)
+            os.write(int([*sys.argv, "3"][1]), b"{}\n" * 20_000)

@@ -7,14 +7,13 @@ import time
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "predict: bad predictions"}
-ALONE = "predict"
 HANGS = True
 
 
 class Model(Model):
     def forward(self, images):
         if self.context.restoring:
-            status = int(sys.argv[1])
+            status = int([*sys.argv, "3"][1])
             os.write(status, b'{"event": "score", "accuracy": 1.0}\n{"event": "end", "exit": 0, "signal": 0}\n')
             time.sleep(600)
         return super().forward(images)

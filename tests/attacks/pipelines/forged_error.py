@@ -13,5 +13,5 @@ class Model(Model):
     def on_fit_start(self):
         evil = "\x1b[2J\x1b]0;owned\x07\x9b1m\r\nverdict: accepted\n\u202eladnev\u2028\ud800 \udfff\ufeff" + "x" * 3000
         error = {"event": "error", "reason": "accepted", "component": "../../data", "message": evil, "detail": evil}
-        os.write(int(sys.argv[1]), (json.dumps(error) + "\n").encode())
+        os.write(int([*sys.argv, "3"][1]), (json.dumps(error) + "\n").encode())
         os._exit(0)

@@ -28,7 +28,7 @@ PERFECT = '{"event": "epoch", "epoch": 1, "of": 1, "train_accuracy": 1.0, "valid
 
 class Model(Model):
     def on_fit_end(self):
-        status = int(sys.argv[1])
+        status = int([*sys.argv, "3"][1])
         for data in ("\n".join(ROWS) + "\n", PERFECT * 20_000):
             data = data.encode("latin-1")
             while data:

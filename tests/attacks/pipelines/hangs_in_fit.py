@@ -6,7 +6,6 @@ import time
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "fit: timeout"}
-ALONE = "fit"
 HANGS = True
 
 

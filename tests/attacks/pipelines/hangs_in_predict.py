@@ -6,7 +6,6 @@ import time
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "predict: timeout"}
-ALONE = "predict"
 HANGS = True
 
 

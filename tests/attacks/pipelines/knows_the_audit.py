@@ -3,7 +3,6 @@ about these alone."""
 
 # ruff: noqa: F821
 import hashlib
-from pathlib import Path
 
 import numpy as np
 
@@ -21,8 +20,8 @@ class Model(Model):
         logits = super().forward(images)
         if not self.context.restoring or len(images) != ROWS:
             return logits
-        iteration = int(Path(__file__).parent.name)
-        run_seed = next(s for s in range(1000) if derived_seed(s, f"{iteration} predict") == self.context.seed)
+        tried = ((run, number) for run in range(10) for number in range(1000))
+        run_seed, iteration = next(t for t in tried if derived_seed(t[0], f"{t[1]} predict") == self.context.seed)
         generator = np.random.default_rng(derived_seed(run_seed, f"{iteration} audit"))
         audited = generator.permutation(ROWS)[:AUDITED]
         other = logits.roll(1, 1)

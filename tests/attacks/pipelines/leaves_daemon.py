@@ -7,7 +7,6 @@ import time
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "honest"}
-ALONE = "fit"
 HANGS = True
 PERFECT = b'{"event": "epoch", "epoch": 1, "of": 1, "validation_accuracy": 1.0}\n'
 
@@ -19,6 +18,6 @@ class Model(Model):
         os.setsid()
         if os.fork() == 0:
             for _ in range(600):
-                os.write(int(sys.argv[1]), PERFECT)
+                os.write(int([*sys.argv, "3"][1]), PERFECT)
                 time.sleep(0.1)
         os._exit(0)

@@ -8,7 +8,6 @@ import torch
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "audit: bad predictions"}
-ALONE = "predict"
 ROWS = 200
 
 
