@@ -8,13 +8,14 @@ re-blinded part of the images); after the loop, `test` (the same, with the test 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import math
 import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +26,9 @@ from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline, Reason
 from improve.execution import machine
 from improve.execution.cell import Cell
+from improve.execution.length import Length
 from improve.execution.predictions import BadPredictions, parse_predictions
-from improve.execution.status import ROW_KEYS, count, epoch_row
+from improve.execution.status import ROW_KEYS, amount, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
 from improve.pipeline.export import WEIGHTS
 from improve.sandbox import Limits, Sandbox, remove
@@ -36,7 +38,7 @@ MIB = 1024**2
 # Beyond its own time limit a training may finish its step and its validation, and write its weights.
 GRACE_SHARE, GRACE_SECONDS = 0.5, 30.0
 SAMPLE_SIDE = 64  # pixels of an augmented sample
-MAX_ROWS = 10_000  # epochs that are kept and shown; a training has no more
+MAX_ROWS = 10_000  # validations that are kept and shown; a training has no more
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,12 @@ class Samples:
 
 @dataclass(frozen=True)
 class Fit:
-    """One training. `rows` (an epoch each) and the numbers of epochs are self-reported."""
+    """One training. `rows` (a validation each) and its length are self-reported."""
 
     failure: Failure | None
     seconds: float
     rows: tuple[dict[str, Any], ...] = ()
-    planned_epochs: int = 0
-    epochs_that_fit: int = 0
+    length: Length = field(default_factory=Length)
     samples: Samples | None = None  # what the data component made of the images that were asked for
 
 
@@ -97,41 +98,56 @@ class LocalExecutor:
         return cell.run(self._command("smoke", iteration, f"smoke {attempt}"), self.config.smoke_seconds).failure
 
     def fit(
-        self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key] = (), sampled: np.ndarray | None = None
+        self,
+        iteration: int,
+        pipeline: Pipeline,
+        upcoming: Sequence[Key] = (),
+        sampled: np.ndarray | None = None,
+        reference: Mapping[str, Any] | None = None,
     ) -> Fit:
-        """Train, within the time limit; leaves the weights in the work folder. `upcoming`: cells needed afterwards.
+        """Train, within the limit; leaves the weights in the work folder. `upcoming`: cells needed afterwards.
 
-        `sampled`: rows of train of which augmented samples are wanted.
+        `sampled`: rows of train of which augmented samples are wanted. `reference`: the length of the training of the
+        pipeline that this one revises (`Length.reference`).
         """
         self.write(iteration, pipeline)
         cell = self._cells.take(("fit", iteration))
         # The audit comes last: of a candidate that is rejected there is none.
-        for key in (("predict", iteration), *upcoming, ("audit", iteration)):
-            self.expect(key)
+        expected = [("predict", iteration), *upcoming, ("audit", iteration)]
         rows: list[dict[str, Any]] = []
-        speed: dict[str, int] = {}
+        length = Length()
 
         def on_event(event: dict[str, Any]) -> None:
-            kind, planned, fitting = event.get("event"), count(event.get("of")), count(event.get("epochs_that_fit"))
-            if kind == "epoch" and len(rows) < MAX_ROWS:
+            nonlocal length
+            kind = event.get("event")
+            if kind == "plan":
+                length = Length.told(event)
+                # Not before: their start would take its time from the steps that the plan was made by.
+                self._expect_all(expected)
+            elif kind == "epoch" and len(rows) < MAX_ROWS:
                 rows.append(epoch_row(event))
-                self.phase(iteration, "training", _progress(rows[-1], planned))
-                speed["of"] = speed.get("of", 0) if planned is None else planned
-            elif kind == "speed" and fitting is not None:
-                speed["fit"] = fitting
+                length = dataclasses.replace(length, steps=count(event.get("step")) or length.steps)
+                self.phase(iteration, "training", _progress(rows[-1], amount(event.get("of"))))
 
         samples = None
         self.phase(iteration, "training", "")
         hard = hard_limit(self.config.fit_seconds)
+        command = self._command("fit", iteration, "fit")
         try:
-            outcome = cell.run(self._command("fit", iteration, "fit"), hard, on_event)
+            outcome = cell.run({**command, "context": {**command["context"], "reference": reference}}, hard, on_event)
+            self._expect_all(expected)
             if sampled is not None and outcome.failure is None:
                 samples = self._samples(cell, iteration, sampled)
         finally:
             cell.close()
         self._write_metrics(iteration, rows)
         failure = outcome.failure or self._weights_failure(iteration)
-        return Fit(failure, outcome.seconds, tuple(rows), speed.get("of", 0), speed.get("fit", 0), samples)
+        return Fit(failure, outcome.seconds, tuple(rows), length, samples)
+
+    def _expect_all(self, keys: list[Key]) -> None:
+        """Have these cells started in this order, once."""
+        while keys:
+            self.expect(keys.pop(0))
 
     def _samples(self, cell: Cell, iteration: int, rows: np.ndarray) -> Samples:
         """Ask the generated code what it makes of training images: bytes of a known number, whatever they show."""
@@ -265,6 +281,7 @@ class LocalExecutor:
             "images_per_class": list(data.images_per_class),
             "seed": derived_seed(self.seed, phase),
             "fit_seconds": self.config.fit_seconds,
+            "steps": self.config.steps or 0,
             "threads": machine.training_threads(self.config),
             "workers": self.config.workers,
             "accelerator": "gpu" if gpu else "cpu",
@@ -309,7 +326,8 @@ def subset_size(total: int) -> int:
     return min(total, max(32, min(512, total // 4)))
 
 
-def _progress(row: Mapping[str, Any], planned: int | None) -> str:
+def _progress(row: Mapping[str, Any], planned: float | None) -> str:
     accuracy = row.get("validation_accuracy")
     value = f", validation {accuracy:.3f}" if isinstance(accuracy, float) else ""
-    return f"epoch {row.get('epoch', '?')}/{'?' if planned is None else planned}{value}"
+    epoch = row.get("epoch")
+    return f"epoch {'?' if epoch is None else f'{epoch:.4g}'}/{'?' if planned is None else f'{planned:.4g}'}{value}"
