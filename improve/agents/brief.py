@@ -34,6 +34,7 @@ def shown_context(context: Mapping[str, Any], libraries: Mapping[str, str]) -> s
             "hardware": context["hardware"],
             "threads": context["threads"],
             "fit_seconds": context["fit_seconds"],
+            **({"steps": context["steps"]} if context["steps"] else {}),
             "train_images": round(context["train_images"] * (1 - HELD_OUT)),
             "image": {"height": context["height"], "width": context["width"], "channels": context["channels"]},
             "num_classes": len(context["classes"]),

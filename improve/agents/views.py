@@ -35,11 +35,11 @@ class Step:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """The epochs of one training (self-reported rows), and how much of its time limit it took."""
+    """The validations of one training (self-reported rows), and how much of its time limit it took."""
 
     rows: Sequence[dict[str, Any]]
-    planned_epochs: int
-    epochs_that_fit: int  # 0: not even one; it was trained on as many images as fit
+    planned_epochs: float
+    epochs_that_fit: float  # in its limit; below 1: it was trained on as many images as fit
     used_share: float
 
 
@@ -85,12 +85,12 @@ def _step(step: Step, recent: bool) -> str:
 
 def training_log(log: TrainingLog) -> str:
     thinned = _thin(list(log.rows), LOG_ROWS)
-    keys = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate")
+    keys = ("epoch", "step", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate")
     rows = [{k: _short(row[k]) for k in keys if k in row} for row in thinned]
     return dump(
         {
             "time_used": _share(log.used_share),
-            "epochs": len(log.rows),
+            "epochs": log.rows[-1].get("epoch", len(log.rows)) if log.rows else 0,
             "planned_epochs": log.planned_epochs,
             "epochs_that_fit": _fitting(log.epochs_that_fit, log.planned_epochs),
             "rows": rows,
@@ -109,12 +109,13 @@ def _share(share: float) -> str:
     return f"about {tenths}% of the limit" if tenths >= 10 else "under 10% of the limit"
 
 
-def _fitting(epochs: int, planned: int) -> str:
-    """How many epochs the time limit allows: one digit of it, and no more than that it is plenty where it is."""
-    if not epochs:
-        return "less than 1: the training saw only a part of the images"
-    plenty = 10 * max(1, planned)
-    return f"more than {plenty}" if epochs > plenty else f"about {_one_digit(epochs)}"
+def _fitting(epochs: float, planned: float) -> str:
+    """How many epochs the limit allows: one digit of it, and no more than that it is plenty where it is."""
+    if epochs < 1:
+        part = f"about {epochs:.1g}" if epochs else "less than 1"
+        return f"{part}: the training saw only a part of the images"
+    plenty = round(10 * max(1, planned))
+    return f"more than {plenty}" if epochs > plenty else f"about {_one_digit(int(epochs))}"
 
 
 def _one_digit(number: int) -> int:

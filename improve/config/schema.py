@@ -87,7 +87,10 @@ class AcceptanceConfig:
 
 @dataclass
 class ExecutorConfig:
-    fit_seconds: float = 60.0  # time limit of one training; it then stops with its best epoch
+    fit_seconds: float = 60.0  # time limit of one training, which is planned to fill it at most
+    # Batches that a training learns from, instead of as many as fit in the time limit (it then only stops what is much
+    # too slow): results no longer depend on the machine's speed. A larger network or batch costs nothing then.
+    steps: int | None = None
     smoke_seconds: float = 60.0  # … of the smoke run
     predict_seconds: float = 300.0  # … of one prediction
     threads: int | None = None  # CPU threads of one training; None: all cores but one
@@ -221,6 +224,8 @@ def check(config: Config) -> None:
     ):
         if value < least:
             raise ConfigError(f"{key}={value} is too small.", f"use {key}={least} or more")
+    if config.executor.steps is not None and config.executor.steps < 1:
+        raise ConfigError(f"executor.steps={config.executor.steps} is too small.", "use executor.steps=1 or more")
     for key, text, valid in (
         ("sandbox.mode", config.sandbox.mode, ("require", "auto", "off")),
         ("display.mode", config.display.mode, ("auto", "rich", "plain", "none")),

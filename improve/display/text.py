@@ -91,16 +91,18 @@ def time_taken(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
-def count(number: int, noun: str, plural: str = "") -> str:
+def count(number: float, noun: str, plural: str = "") -> str:
     """1, "call" → "1 call"; 1200, "call" → "1,200 calls"."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def trained(training: Mapping[str, Any]) -> str:
     """How long the training of a record took, and whether it saw all images."""
-    said = f"{count(training['epochs'], 'epoch')} in {time_taken(training['fit_seconds'])}"
-    if training["epochs"] and not training.get("epochs_that_fit", 1):
-        said += ", on a part of the images: an epoch over all of them does not fit in executor.fit_seconds"
+    steps = f" ({count(training['steps'], 'step')})" if training.get("steps") else ""
+    said = f"{count(training['epochs'], 'epoch')}{steps} in {time_taken(training['fit_seconds'])}"
+    if training["epochs"] and training.get("epochs_that_fit", 1) < 1:
+        limit = "executor.steps" if training.get("step_seconds") == 0 else "executor.fit_seconds"
+        said += f", on a part of the images: an epoch over all of them does not fit in {limit}"
     return said
 
 

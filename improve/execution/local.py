@@ -9,6 +9,7 @@ Each serves once, and sees copies of the components and weights that no other ce
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import hashlib
 import math
@@ -16,7 +17,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,9 +28,10 @@ from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline, Reason
 from improve.execution import machine
 from improve.execution.cell import Cell, limits_of, new_zygote
+from improve.execution.length import Length
 from improve.execution.place import Place
 from improve.execution.predictions import BadPredictions, parse_predictions
-from improve.execution.status import ROW_KEYS, count, epoch_row
+from improve.execution.status import ROW_KEYS, amount, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
 from improve.pipeline.export import MAX_WEIGHTS, WEIGHTS
 from improve.sandbox import Sandbox, Zygote, remove
@@ -41,7 +43,7 @@ FITTING: tuple[Kind, ...] = ("smoke", "fit", "samples")  # see the training imag
 # A link, a folder, a pipe or a socket; more bytes than are allowed; closed to us.
 NOT_WEIGHTS = (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG, errno.EACCES)
 SAMPLE_SIDE = 64  # pixels of an augmented sample
-MAX_ROWS = 10_000  # epochs that are kept and shown; a training has no more
+MAX_ROWS = 10_000  # validations that are kept and shown; a training has no more
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,12 @@ class Samples:
 
 @dataclass(frozen=True)
 class Fit:
-    """One training. `rows` (an epoch each) and the numbers of epochs are self-reported."""
+    """One training. `rows` (a validation each) and its length are self-reported."""
 
     failure: Failure | None
     seconds: float
     rows: tuple[dict[str, Any], ...] = ()
-    planned_epochs: int = 0
-    epochs_that_fit: int = 0
+    length: Length = field(default_factory=Length)
     samples: Samples | None = None  # what the data component made of the images that were asked for
 
 
@@ -119,37 +120,52 @@ class LocalExecutor:
         return failure
 
     def fit(
-        self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key] = (), sampled: np.ndarray | None = None
+        self,
+        iteration: int,
+        pipeline: Pipeline,
+        upcoming: Sequence[Key] = (),
+        sampled: np.ndarray | None = None,
+        reference: Mapping[str, Any] | None = None,
     ) -> Fit:
-        """Train, within the time limit; the weights go to the work folder. `upcoming`: cells needed afterwards.
+        """Train, within the limit; the weights go to the work folder. `upcoming`: cells needed afterwards.
 
-        `sampled`: rows of train of which augmented samples are wanted.
+        `sampled`: rows of train of which augmented samples are wanted. `reference`: the length of the training of the
+        pipeline that this one revises (`Length.reference`).
         """
         self.write(iteration, pipeline)
+        samples: list[Key] = [("samples", iteration)] if sampled is not None else []
+        # The audit comes last: of a candidate that is rejected there is none.
+        expected = [*samples, ("predict", iteration), *upcoming, ("audit", iteration)]
         rows: list[dict[str, Any]] = []
-        speed: dict[str, int] = {}
+        length = Length()
 
         def on_event(event: dict[str, Any]) -> None:
-            kind, planned, fitting = event.get("event"), count(event.get("of")), count(event.get("epochs_that_fit"))
-            if kind == "epoch" and len(rows) < MAX_ROWS:
+            nonlocal length
+            kind = event.get("event")
+            if kind == "plan":
+                length = Length.told(event)
+                # Not before: their start would take its time from the steps that the plan was made by.
+                self._expect_all(expected)
+            elif kind == "epoch" and len(rows) < MAX_ROWS:
                 rows.append(epoch_row(event))
-                self.phase(iteration, "training", _progress(rows[-1], planned))
-                speed["of"] = speed.get("of", 0) if planned is None else planned
-            elif kind == "speed" and fitting is not None:
-                speed["fit"] = fitting
+                length = dataclasses.replace(length, steps=count(event.get("step")) or length.steps)
+                self.phase(iteration, "training", _progress(rows[-1], amount(event.get("of"))))
 
         self.phase(iteration, "training", "")
         with self._cell("fit", iteration) as cell:
-            # The audit comes last: of a candidate that is rejected there is none.
-            samples: list[Key] = [("samples", iteration)] if sampled is not None else []
-            for key in (*samples, ("predict", iteration), *upcoming, ("audit", iteration)):
-                self.expect(key)
             command = self._command("fit", cell, f"{iteration} fit")
+            command["context"]["reference"] = reference
             outcome = cell.run(command, hard_limit(self.config.fit_seconds), on_event)
+            self._expect_all(expected)
             failure = outcome.failure or self._keep_weights(cell, iteration)
         self._write_metrics(iteration, rows)
         shown = self._samples(iteration, sampled) if sampled is not None and failure is None else None
-        return Fit(failure, outcome.seconds, tuple(rows), speed.get("of", 0), speed.get("fit", 0), shown)
+        return Fit(failure, outcome.seconds, tuple(rows), length, shown)
+
+    def _expect_all(self, keys: list[Key]) -> None:
+        """Have these cells started in this order, once."""
+        while keys:
+            self.expect(keys.pop(0))
 
     def _samples(self, iteration: int, rows: np.ndarray) -> Samples:
         """Ask the generated code what it makes of training images: bytes of a known number, whatever they show."""
@@ -282,6 +298,7 @@ class LocalExecutor:
             "images_per_class": list(data.images_per_class),
             "seed": derived_seed(self.seed, phase),
             "fit_seconds": self.config.fit_seconds,
+            "steps": self.config.steps or 0,
             "threads": machine.training_threads(self.config),
             "workers": self.config.workers,
             "accelerator": "gpu" if gpu else "cpu",
@@ -313,7 +330,8 @@ def subset_size(total: int) -> int:
     return min(total, max(32, min(512, total // 4)))
 
 
-def _progress(row: Mapping[str, Any], planned: int | None) -> str:
+def _progress(row: Mapping[str, Any], planned: float | None) -> str:
     accuracy = row.get("validation_accuracy")
     value = f", validation {accuracy:.3f}" if isinstance(accuracy, float) else ""
-    return f"epoch {row.get('epoch', '?')}/{'?' if planned is None else planned}{value}"
+    epoch = row.get("epoch")
+    return f"epoch {'?' if epoch is None else f'{epoch:.4g}'}/{'?' if planned is None else f'{planned:.4g}'}{value}"

@@ -12,11 +12,12 @@ MAX_LINE = 64 * 1024  # bytes
 MAX_TOTAL = 16 * 1024 * 1024
 MAX_LINES = 50_000  # short ones cost more time to read than their bytes tell
 ROW_KEYS = (
-    "epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate", "seconds",
+    "epoch", "step", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate",
+    "seconds",
 )  # fmt: skip
 SHARES = ("train_accuracy", "validation_accuracy")
 LARGEST = 1e15  # of a number in a row; beyond it charts and number formats go wrong
-LARGEST_COUNT = 10**9  # of epochs
+LARGEST_COUNT = 10**9  # of epochs, steps, images
 
 
 def clean(text: Any, limit: int) -> str:
@@ -42,8 +43,14 @@ def _plausible(key: str, value: float) -> bool:
     return 0 <= value <= 1 if key in SHARES else -LARGEST <= value <= LARGEST
 
 
+def amount(value: Any) -> float | None:
+    """A number from 0 to `LARGEST_COUNT`; None for anything else."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if number and 0 <= value <= LARGEST_COUNT else None
+
+
 def count(value: Any) -> int | None:
-    """A number of epochs; None for anything else."""
+    """A whole number from 0 to `LARGEST_COUNT`; None for anything else."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     return value if whole and 0 <= value <= LARGEST_COUNT else None
 

@@ -91,8 +91,8 @@ class Log:
     """The incumbent's training. `time_used` is a share of the limit, `fitting` the epochs that would fill the limit."""
 
     time_used: float | None = None
-    epochs: int = 0
-    planned: int = 0
+    epochs: float = 0
+    planned: float = 0
     fitting: float | None = None
     rows: tuple[Mapping[str, float], ...] = ()
 
@@ -249,14 +249,14 @@ def _log(value: Mapping[str, Any]) -> Log:
         for row in (rows if isinstance(rows, list) else [])
         if isinstance(row, dict)
     ]
-    epochs = int(number(value.get("epochs")) or 0)
+    epochs = number(value.get("epochs")) or 0.0
     if used is not None and "under" in str(value.get("time_used")):
         used *= 0.7  # "under 10%": somewhere below
     fitting = value.get("epochs_that_fit")
     return Log(
         time_used=used / 100 if used else None,
-        epochs=max(0, epochs),
-        planned=max(0, int(number(value.get("planned_epochs")) or epochs)),
+        epochs=max(0.0, epochs),
+        planned=max(0.0, number(value.get("planned_epochs")) or epochs),
         # "more than 80" is no measurement.
         fitting=None if "more" in str(fitting) else number(fitting) or None,
         rows=tuple(numeric),

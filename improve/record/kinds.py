@@ -14,7 +14,7 @@ Between any two of them may stand `code`: from there on, the run was carried out
 
 Iteration 0 is the first pipeline; it has no proposal. Under strategy=global there are three engineers in an iteration,
 under zero_shot and best_of_n nobody but the one prompt of each pipeline: no proposals, and empty summaries. Keys named
-`seconds` or ending in `_seconds` are durations; they and `epochs_that_fit` (a measured speed) are the only values in
+`seconds` or ending in `_seconds` are durations; they and `SPEEDS` (what was measured of it) are the only values in
 which a resumed run may differ from an uninterrupted one.
 """
 
@@ -88,18 +88,30 @@ class CheckRecord(TypedDict):
     failure: FailureRecord | None
 
 
-class TrainingRecord(TypedDict):
+class LengthRecord(TypedDict, total=False):
+    """What a training's steps were: `execution.length`. Older journals have none of it."""
+
+    steps: int  # batches that it learnt from
+    planned_steps: int
+    steps_that_fit: int  # in the limit: of executor.fit_seconds, or executor.steps
+    steps_per_epoch: int
+    step_seconds: float  # as measured before the training; 0: its limit is in steps
+    batch_size: int
+    limit_share: float  # of executor.fit_seconds that the training took; measured from outside
+
+
+class TrainingRecord(LengthRecord):
     """kind `training`: one fit."""
 
     iteration: int
     failure: FailureRecord | None
     fit_seconds: float
-    epochs: int  # self-reported by the pipeline, as are the next two: shown, used for nothing
+    epochs: float  # self-reported by the pipeline, as is all that follows: shown, used for nothing but fair lengths
     train_accuracy: float | None
     validation_accuracy: float | None
-    planned_epochs: int
-    epochs_that_fit: int  # in the time limit, by the measured speed; 0: it was trained on a part of the images
-    rows: list[dict[str, Any]]  # an epoch each, see execution.status.ROW_KEYS
+    planned_epochs: float
+    epochs_that_fit: float  # in the limit, by the measured speed; below 1: it was trained on a part of the images
+    rows: list[dict[str, Any]]  # a validation each, see execution.status.ROW_KEYS; in older journals an epoch each
     samples: str | None  # PNG of augmented training images, as the generated code shows them; relative to the folder
     samples_note: str  # why there are none, "" if they were not asked for
 
@@ -196,13 +208,16 @@ class CodeRecord(TypedDict):
     versions: dict[str, str]
 
 
+SPEEDS = ("epochs_that_fit", "steps_that_fit", "limit_share")
+
+
 def without_durations(value: Any) -> Any:
     """A record's data less what depends on the machine's speed: what resuming must leave as it would have been."""
     if isinstance(value, dict):
         return {
             key: without_durations(item)
             for key, item in value.items()
-            if key not in ("seconds", "epochs_that_fit") and not key.endswith("_seconds")
+            if key != "seconds" and key not in SPEEDS and not key.endswith("_seconds")
         }
     if isinstance(value, list):
         return [without_durations(item) for item in value]

@@ -16,6 +16,7 @@ import numpy as np
 
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline
+from improve.execution.length import Length
 from improve.execution.local import Fit, LocalExecutor
 from improve.execution.warm import Key
 from improve.judging.scoring import Answers, answers, load_predictions, save_predictions, score
@@ -80,36 +81,36 @@ class Trials:
             },
         )
 
-    def fit(self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key], sampled: np.ndarray | None) -> Fit:
-        """Train it; `upcoming` and `sampled` as for `LocalExecutor.fit`."""
+    def fit(
+        self,
+        iteration: int,
+        pipeline: Pipeline,
+        upcoming: Sequence[Key],
+        sampled: np.ndarray | None,
+        reference: Mapping[str, Any] | None = None,
+    ) -> Fit:
+        """Train it; `upcoming`, `sampled` and `reference` as for `LocalExecutor.fit`."""
         if self.budget:
             self.budget.before_training(f"the training of iteration {iteration}")
 
         def train() -> dict[str, Any]:
-            fit = self.executor.fit(iteration, pipeline, upcoming, sampled)
+            fit = self.executor.fit(iteration, pipeline, upcoming, sampled, reference)
             last = fit.rows[-1] if fit.rows else {}
             best = max((row.get("validation_accuracy", 0.0) for row in fit.rows), default=None)
             return {
                 "iteration": iteration,
                 "failure": fit.failure and fit.failure.record(),
                 "fit_seconds": fit.seconds,
-                "epochs": len(fit.rows),
+                "limit_share": round(fit.seconds / self.executor.config.fit_seconds, 3),
+                **fit.length.record(),
                 "train_accuracy": last.get("train_accuracy"),
                 "validation_accuracy": best,
-                "planned_epochs": fit.planned_epochs,
-                "epochs_that_fit": fit.epochs_that_fit,
                 "rows": list(fit.rows),
                 **samples.keep(fit.samples, self.dataset, self.folder, iteration),
             }
 
         record = self.journal.once(f"training-{iteration}", "training", train)
-        return Fit(
-            _failure(record),
-            record["fit_seconds"],
-            tuple(record["rows"]),
-            record["planned_epochs"],
-            record["epochs_that_fit"],
-        )
+        return Fit(_failure(record), record["fit_seconds"], tuple(record["rows"]), Length.from_record(record))
 
     def score(self, iteration: int) -> Answers | Failure:
         """Its answers on the selection images, scored against the hidden labels."""

@@ -18,6 +18,7 @@ from improve.agents.parsing import Proposal
 from improve.agents.team import NoUsableReply, Team
 from improve.config.schema import AcceptanceConfig, StrategyConfig
 from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason, Verdict
+from improve.execution.length import Length
 from improve.execution.local import Fit
 from improve.execution.warm import Key
 from improve.judging.acceptance import Judgement, judge
@@ -40,6 +41,7 @@ class Incumbent:
     pipeline: Pipeline
     answers: Answers
     log: views.TrainingLog
+    length: Length  # of its training
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,9 @@ class Workshop:
         """Train and score a candidate that has passed its check."""
         attempt = Attempt(iteration, candidate, candidate.component, candidate.feedback)
         self.trials.candidate(iteration, candidate.pipeline, self._parent())
-        fit = self.trials.fit(
-            iteration, candidate.pipeline, self._upcoming(iteration), self._sampled(candidate.pipeline)
-        )
+        pipeline = candidate.pipeline
+        upcoming, sampled = self._upcoming(iteration), self._sampled(pipeline)
+        fit = self.trials.fit(iteration, pipeline, upcoming, sampled, self._reference(pipeline))
         attempt = dataclasses.replace(attempt, fit=fit, failure=fit.failure)
         if fit.failure:
             return attempt
@@ -195,6 +197,13 @@ class Workshop:
         new = self.incumbent is None or "data" in pipeline.changed(self.incumbent.pipeline)
         return samples.wanted(self.trials.dataset) if new else None
 
+    def _reference(self, pipeline: Pipeline) -> dict[str, Any] | None:
+        """How long the training of the pipeline was that this one revises: one of the same speed is to have no more."""
+        incumbent = self.incumbent
+        if incumbent is None or not self.strategy.refines:
+            return None
+        return incumbent.length.reference(set(pipeline.changed(incumbent.pipeline)) <= {"training"})
+
     def _upcoming(self, iteration: int) -> list[Key]:
         """What the executor will be asked for after this iteration, as far as that is known."""
         if iteration < self.settings.iterations:
@@ -225,7 +234,8 @@ class Workshop:
         self._count_refusals(attempt.failure)
         before = self.incumbent
         if judgement.verdict is Verdict.ACCEPTED and attempt.candidate and attempt.answers is not None and attempt.fit:
-            self.incumbent = Incumbent(iteration, attempt.candidate.pipeline, attempt.answers, self._log(attempt.fit))
+            pipeline, fit = attempt.candidate.pipeline, attempt.fit
+            self.incumbent = Incumbent(iteration, pipeline, attempt.answers, self._log(fit), fit.length)
             self.first = iteration if self.first is None else self.first
         self.trials.journal.once(
             f"verdict-{iteration}",
@@ -294,8 +304,9 @@ class Workshop:
             return f"(no summary: {error})"
 
     def _log(self, fit: Fit) -> views.TrainingLog:
-        share = fit.seconds / self.trials.executor.config.fit_seconds
-        return views.TrainingLog(fit.rows, fit.planned_epochs, fit.epochs_that_fit, share)
+        share, length = fit.seconds / self.trials.executor.config.fit_seconds, fit.length
+        planned, fitting = length.epochs(length.planned_steps), length.epochs(length.steps_that_fit)
+        return views.TrainingLog(fit.rows, planned, fitting, share)
 
     def _require_incumbent(self) -> Incumbent:
         if self.incumbent is None:

@@ -32,8 +32,44 @@ ALLOWED: Final = {  # distribution → what is imported of it
     "scikit-learn": "sklearn",
 }
 _DATA: Final = tuple(
-    ".png .jpg .jpeg .gif .bmp .tif .tiff .webp .ppm .pgm .wav .csv .tsv .arff .parquet .feather .xls .xlsx .npy .npz "
-    ".mat .h5 .hdf5 .pkl .pickle .sav .nc .dat .data .fits .gz .bz2 .xz .zip .tar .tgz".split()
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".ppm",
+        ".pgm",
+        ".wav",
+        ".csv",
+        ".tsv",
+        ".arff",
+        ".parquet",
+        ".feather",
+        ".xls",
+        ".xlsx",
+        ".npy",
+        ".npz",
+        ".mat",
+        ".h5",
+        ".hdf5",
+        ".pkl",
+        ".pickle",
+        ".sav",
+        ".nc",
+        ".dat",
+        ".data",
+        ".fits",
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".zip",
+        ".tar",
+        ".tgz",
+    ]
 )
 _CODE: Final = (".py", ".so", ".pyd")
 _TESTS: Final = ("test", "tests")

@@ -6,7 +6,6 @@ import contextlib
 import json
 import select
 import socket
-import subprocess
 import sys
 import tempfile
 import threading

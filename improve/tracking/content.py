@@ -105,15 +105,14 @@ def row(history: History, iteration: Iteration) -> Values:
 
 
 def curves(iteration: Iteration) -> list[Values]:
-    """The training curves of a candidate: rows whose axis is the candidate's own `…/epoch`, counted from 1.
+    """The training curves of a candidate: rows whose axis is the candidate's own `…/epoch`.
 
     They are self-reported by generated code, and named so that this is seen.
     """
     rows: Sequence[Mapping[str, Any]] = iteration.training.get("rows", []) if iteration.training else []
-    return [
-        {f"{curve_prefix(iteration.number)}/{key}": value for key, value in values.items()}
-        for values in ({**_known({key: row.get(key) for key in CURVES}), "epoch": at} for at, row in enumerate(rows, 1))
-    ]
+    prefix = curve_prefix(iteration.number)
+    told = ({"epoch": at, **_known({key: row.get(key) for key in CURVES})} for at, row in enumerate(rows, 1))
+    return [{f"{prefix}/{key}": value for key, value in values.items()} for values in told]
 
 
 def curve_prefix(number: int) -> str:

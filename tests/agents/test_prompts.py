@@ -147,6 +147,7 @@ def test_a_run_may_forgo_pretrained_weights(capsys: pytest.CaptureFixture[str]) 
 def test_a_training_that_saw_a_part_of_the_images_is_told_as_such() -> None:
     rows = [{"epoch": 1, "train_loss": 3.5}]
     assert "less than 1: the training saw only a part" in views.training_log(views.TrainingLog(rows, 1, 0, 0.9))
+    assert "about 0.4: the training saw only a part" in views.training_log(views.TrainingLog(rows, 0.4, 0.43, 0.9))
     assert "about 1" in views.training_log(views.TrainingLog(rows, 1, 1, 0.9))
 
 

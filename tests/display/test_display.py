@@ -87,6 +87,10 @@ def test_a_training_on_a_part_of_the_images_is_said_to_be_one() -> None:
     assert trained(whole) == "3 epochs in 20 s"
     assert trained({**whole, "epochs": 1, "epochs_that_fit": 0}).startswith("1 epoch in 20 s, on a part of the images")
     assert trained({**whole, "epochs": 0, "epochs_that_fit": 0}) == "0 epochs in 20 s"  # it broke before the first
+    part = {**whole, "epochs": 0.4, "epochs_that_fit": 0.4, "steps": 1200, "step_seconds": 0.01}
+    assert trained(part).startswith("0.4 epochs (1,200 steps) in 20 s, on a part of the images")
+    assert trained(part).endswith("does not fit in executor.fit_seconds")
+    assert trained({**part, "step_seconds": 0}).endswith("does not fit in executor.steps")
 
 
 def test_plain_says_what_matters_once(tmp_path: Path) -> None:

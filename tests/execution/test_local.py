@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,19 @@ from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Reason
 from improve.errors import Interrupted
 from improve.execution import cell, local, machine
+from improve.execution.length import Length
 from improve.execution.local import LocalExecutor, derived_seed, subset_size
 from improve.execution.status import MAX_LINE, MAX_LINES, MAX_TOTAL, StatusReader, clean, count, epoch_row, failure_of
 from improve.record.journal import Record
 from improve.sandbox import Sandbox, choose, remove
 from improve.sandbox.guarded import LandlockSandbox
 from tests.support.bench import Bench, executor, honest, make_task
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**40), 10**40) | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +87,51 @@ def test_the_weaker_tier_gives_the_same_predictions(bench: Bench, task: Dataset,
     weaker = made.predict(0, "predict", task.counts["selection"])
     assert np.array_equal(weaker, predicted(bench, 4))  # type: ignore[arg-type]
     assert not in_folder(tmp_path)
+
+
+def test_a_training_says_its_length_and_no_cell_is_started_before_it_was_planned(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    told = Length.told
+
+    def planned(event: Mapping[str, Any]) -> Length:
+        order.append("plan")
+        return told(event)
+
+    monkeypatch.setattr(Length, "told", planned)
+    monkeypatch.setattr(bench, "expect", lambda key: order.append(key[0]))
+    fit = bench.fit(5, honest(), [("fit", 6)])
+    assert fit.failure is None
+    assert order == ["plan", "predict", "fit", "audit"]
+    length = fit.length
+    steps = -(-216 // 16)
+    assert (length.steps, length.planned_steps, length.steps_per_epoch, length.batch_size) == (13, 13, steps - 1, 16)
+    assert length.steps_that_fit > 13
+    assert length.reference(True) is not None
+    assert fit.rows[-1]["step"] == 13
+    monkeypatch.setattr(bench.config, "steps", 5)
+    by_steps = bench.fit(6, honest(), reference=length.reference(True))
+    assert (by_steps.length.steps, by_steps.length.steps_that_fit, by_steps.length.step_seconds) == (5, 5, 0.0)
+    assert by_steps.length.reference(True) is None  # a measured speed is needed
+
+
+PLAN = st.sampled_from(["steps", "steps_that_fit", "steps_per_epoch", "batch_size", "step_seconds"])
+
+
+@given(st.dictionaries(PLAN, JSON))
+def test_whatever_a_plan_says_its_length_can_be_journalled(event: dict[str, Any]) -> None:
+    length = Length.told(event)
+    Record("key", "training", length.record(), "", 0.0).line().encode()
+    assert Length.from_record(length.record()) == length
+    reference = length.reference(False)
+    assert reference is None or all(0 < value <= 10**9 for value in reference.values() if value is not False)
+
+
+def test_the_length_of_an_older_record_is_in_epochs() -> None:
+    old = Length.from_record({"epochs": 3, "planned_epochs": 4, "epochs_that_fit": 0})
+    assert [old.epochs(n) for n in (old.steps, old.planned_steps, old.steps_that_fit)] == [3, 4, 0]
+    assert old.reference(True) is None
 
 
 @pytest.mark.usefixtures("_one_core")
@@ -179,11 +231,6 @@ def test_weights_that_are_missing_are_a_failure_of_the_training(
 
 # ---------------------------------------------------------------------- what sandboxes report
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**40), 10**40) | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
 KEYS = st.sampled_from(
     ["event", "epoch", "of", "train_loss", "validation_accuracy", "reason", "component", "message", "detail"]
 )

@@ -102,7 +102,7 @@ class Game:
             for i in range(epochs)
         ]  # fmt: skip
         share = self.chance.choice([0.05, 0.3, 0.7])
-        return views.training_log(views.TrainingLog(rows, epochs, max(1, int(0.85 * epochs / share)), share))
+        return views.training_log(views.TrainingLog(rows, epochs, max(1, int(0.95 * epochs / share)), share))
 
     def propose(self, log: str) -> Proposal:
         shown = views.history(self.steps, 12)

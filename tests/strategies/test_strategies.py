@@ -85,6 +85,18 @@ def test_global_lets_all_engineers_revise_what_they_all_see(runs: dict[str, Refi
     assert all(verdict["component"] == "all" for verdict in records(run, "verdict"))
 
 
+def test_a_training_is_told_how_long_that_of_the_pipeline_was_which_it_revises(runs: dict[str, Refined]) -> None:
+    run = runs["iterative"]
+    first, *others = run.executor.references
+    assert first is None
+    known = {"steps_that_fit": 50, "step_seconds": 0.01, "steps_per_epoch": 10, "batch_size": 64}
+    changed = [candidate["changed"] for candidate in records(run, "candidate")[1:]]
+    assert [other for other in others if other] == [
+        {**known, "same_but_training": components == ["training"]} for components in changed
+    ]
+    assert runs["best_of_n"].executor.references == [None] * 4
+
+
 def test_zero_shot_asks_one_prompt_and_trains_once(runs: dict[str, Refined]) -> None:
     run = runs["zero_shot"]
     (call,) = records(run, "llm")

@@ -7,11 +7,11 @@ a sandbox really do is tested elsewhere; here it is what the strategies ask for,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from improve.config.compose import config_from
 from improve.config.schema import Config, check
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline
+from improve.execution.length import Length
 from improve.execution.local import Fit, LocalExecutor
 from improve.execution.warm import Key
 from improve.record.journal import Journal
@@ -42,15 +43,22 @@ class MadeExecutor(LocalExecutor):
 
     fitted: list[int] = field(default_factory=list)
     tested: list[int] = field(default_factory=list)
+    references: list[Mapping[str, Any] | None] = field(default_factory=list)
 
     def smoke(self, iteration: int, attempt: int, pipeline: Pipeline) -> Failure | None:
         return None
 
     def fit(
-        self, iteration: int, pipeline: Pipeline, upcoming: Sequence[Key] = (), sampled: np.ndarray | None = None
+        self,
+        iteration: int,
+        pipeline: Pipeline,
+        upcoming: Sequence[Key] = (),
+        sampled: np.ndarray | None = None,
+        reference: Mapping[str, Any] | None = None,
     ) -> Fit:
         self.fitted.append(iteration)
-        return Fit(None, 1.0, ROWS, 1, 5)
+        self.references.append(reference)
+        return Fit(None, 1.0, ROWS, Length(10, 10, 50, 10, 64, 0.01))
 
     def predict(self, iteration: int, kind: Literal["predict", "audit"], rows: int) -> np.ndarray | Failure:
         if kind == "predict":

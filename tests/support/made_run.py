@@ -323,7 +323,7 @@ class Maker:
                 "failure": failure,
                 "fit_seconds": 14.0 + number,
                 "epochs": 12,
-                "rows": [{"epoch": epoch, "train_loss": 3.6 * 0.8**epoch} for epoch in range(12)],
+                "rows": [{"epoch": epoch + 1, "train_loss": 3.6 * 0.8**epoch} for epoch in range(12)],
                 "train_accuracy": 0.81,
                 "validation_accuracy": 0.73,
                 "samples": self._shapes(f"samples/augmented-{number:03}.png", 8)

@@ -51,7 +51,10 @@ def template() -> SimpleNamespace:
     """torch, and the template's modules by name. They import each other by bare names, so its folder is on the path."""
     if str(TEMPLATE) not in sys.path:
         sys.path.append(str(TEMPLATE))
-    names = ("torch", "augment", "components", "context", "predict", "samples", "smoke", "template", "train", "worker")
+    names = (
+        "torch", "augment", "components", "context", "keeping", "plan", "predict", "running", "samples", "smoke",
+        "template", "train", "worker",
+    )  # fmt: skip
     modules = {name: importlib.import_module(name) for name in names}
     modules["torch"].set_num_threads(1)
     return SimpleNamespace(**modules)

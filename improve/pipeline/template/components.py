@@ -15,12 +15,9 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, GradientAccumul
 from template import ContractError, ImageClassifier, ImageDataModule, to_tensor
 from torch.nn.parameter import UninitializedParameter
 
-TRAINER_KEYS = (
-    "accumulate_grad_batches", "callbacks", "check_val_every_n_epoch", "gradient_clip_algorithm", "gradient_clip_val",
-    "limit_train_batches", "max_epochs", "min_epochs",
-)  # fmt: skip
+TRAINER_KEYS = ("accumulate_grad_batches", "callbacks", "gradient_clip_algorithm", "gradient_clip_val", "max_epochs")
 CALLBACKS = (EarlyStopping, GradientAccumulationScheduler)
-DEFAULT_EPOCHS = 10
+MOST_EPOCHS, MOST_ACCUMULATED = 10_000, 1024
 
 
 @dataclass(frozen=True)
@@ -88,28 +85,35 @@ def _unmeasured(model: ImageClassifier) -> list[str]:
 
 
 def checked_trainer_kwargs(kwargs: Any) -> dict[str, Any]:
-    """Lightning Trainer arguments that a pipeline may set. Raises `ContractError` naming a key that it may not."""
+    """Lightning Trainer arguments that a pipeline may set, with `callbacks` as a list; `max_epochs` is None where the
+    training is to be as long as its limit. Raises `ContractError` naming a key that it may not set."""
     if not isinstance(kwargs, Mapping):
         raise ContractError(f"training.py: trainer_kwargs must return a dict, not {type(kwargs).__name__}.")
     for key in kwargs:
         if key not in TRAINER_KEYS:
             raise ContractError(
-                f"training.py: trainer_kwargs may not set {key!r} (allowed: {', '.join(TRAINER_KEYS)}); "
-                "devices, precision, logging, checkpoints and the time limit are set for you."
+                f"training.py: trainer_kwargs may not set {key!r} (allowed: {', '.join(TRAINER_KEYS)}); the length of "
+                "the training, its validations, devices, precision, logging and checkpoints are set for you."
             )
-    epochs = kwargs.get("max_epochs", DEFAULT_EPOCHS)
-    if not isinstance(epochs, int) or isinstance(epochs, bool) or not 1 <= epochs <= 10_000:
-        raise ContractError(f"training.py: max_epochs must be a whole number from 1 to 10000, not {epochs!r}.")
+    epochs = _whole_number(kwargs, "max_epochs", MOST_EPOCHS)
+    accumulated = _whole_number(kwargs, "accumulate_grad_batches", MOST_ACCUMULATED)
     callbacks = kwargs.get("callbacks") or []
     for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
         if not isinstance(callback, Callback) or not isinstance(callback, CALLBACKS):
             names = ", ".join(c.__name__ for c in CALLBACKS)
             raise ContractError(
-                f"training.py: callback {type(callback).__name__} is not allowed (allowed: {names}); the best epoch is "
-                "kept for you, and ema_decay = 0.99 averages the weights."
+                f"training.py: callback {type(callback).__name__} is not allowed (allowed: {names}); the weights "
+                "are kept for you, and ema_decay = 0.99 averages them."
             )
     listed = callbacks if isinstance(callbacks, list) else [callbacks]
-    return {**kwargs, "max_epochs": epochs, "callbacks": listed}
+    return {**kwargs, "max_epochs": epochs, "callbacks": list(listed), "accumulate_grad_batches": accumulated or 1}
+
+
+def _whole_number(kwargs: Mapping[str, Any], key: str, most: int) -> int | None:
+    value = kwargs.get(key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most):
+        return value
+    raise ContractError(f"training.py: {key} must be a whole number from 1 to {most}, not {value!r}.")
 
 
 def load_components() -> Components:

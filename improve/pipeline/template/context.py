@@ -20,6 +20,17 @@ class PretrainedWeights:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """The training of the pipeline that this one revises: the batches that fit in the time limit, seconds of each."""
+
+    steps_that_fit: int
+    step_seconds: float
+    steps_per_epoch: int
+    batch_size: int
+    same_but_training: bool  # data and model components are the same
+
+
+@dataclass(frozen=True)
 class Context:
     """Task, image shape, machine and limits. Images are `channels × height × width`; mean and std are per channel."""
 
@@ -33,18 +44,22 @@ class Context:
     images_per_class: tuple[int, ...]  # in the training split, in the order of `classes`
     seed: int = 0
     fit_seconds: float = 600.0  # time limit of the training
+    steps: int = 0  # batches that a training has instead of as many as fit in the time limit; 0: those
+    keep: str = "last"  # which weights a training leaves: one of `keeping.CHOICES`
+    reference: Reference | None = None  # how long the training of the pipeline was that this one revises
     threads: int = 1  # CPU threads
     workers: int = 0  # DataLoader workers
     accelerator: str = "auto"
     precision: str = "32-true"
     hardware: str = ""
-    validation_fraction: float = 0.1  # share of the training images kept for choosing the best epoch
+    validation_fraction: float = 0.1  # share of the training images that a training is watched on
     pretrained: Mapping[str, PretrainedWeights] = field(default_factory=dict)  # by timm's model name
     required_model: str = ""  # timm's name of the architecture that the model must be built on; "": any
     restoring: bool = False  # trained weights will be loaded: networks need no pretrained start
-    # The next two are known once the batch size and the number of epochs are; 0 before.
-    max_epochs: int = 0
+    # The next three are known once the training is planned; 0 before.
+    max_epochs: int = 0  # epochs that are begun: the last one may be a part of one
     steps_per_epoch: int = 0  # optimiser steps
+    planned_steps: int = 0  # optimiser steps of the whole training
 
     @property
     def num_classes(self) -> int:
@@ -53,7 +68,7 @@ class Context:
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole training, for schedules such as OneCycleLR."""
-        return max(1, self.max_epochs * self.steps_per_epoch)
+        return max(1, self.planned_steps or self.max_epochs * self.steps_per_epoch)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Context:
@@ -65,6 +80,8 @@ class Context:
             name: PretrainedWeights(w["file"], tuple(w["mean"]), tuple(w["std"]))
             for name, w in values.get("pretrained", {}).items()
         }
+        reference = values.get("reference")
+        data["reference"] = Reference(**reference) if reference else None
         return cls(**data)
 
     @classmethod

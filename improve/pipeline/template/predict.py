@@ -13,8 +13,8 @@ import torch
 from components import Components, load_components
 from context import Context
 from images import UnreadableImage, find_images, load_image
+from keeping import load_weights
 from template import to_tensor
-from train import load_weights
 
 BATCH = 256
 
@@ -28,7 +28,9 @@ def probabilities(
     model = components.build_model(context.replace(restoring=True))
     load_weights(model, weights)
     model.to(device).eval()
-    transform = components.build_data(context).eval_transform()
+    data = components.build_data(context)
+    model.progress = data.progress = 1.0
+    transform = data.eval_transform()
     with torch.inference_mode():
         for batch in batches:
             images = transform(to_tensor(batch)).to(device)

@@ -28,8 +28,7 @@ def smoke(components: Components, context: Context, data_folder: Path) -> None:
     check_shapes(components, context)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        limit = {"limit_train_batches": 2, "limit_val_batches": 1, "max_epochs": 1, "max_steps": 2}
-        fit(components, context, data_folder, out, _silent, limit=limit)
+        fit(components, context, data_folder, out, _silent, smoke=True)
         batch = np.load(data_folder / "images.npy", mmap_mode="r")[:FAKE_BATCH]
         for rows in probabilities(components, context, out, iter([np.asarray(batch)])):
             if not np.isfinite(rows).all():

@@ -105,6 +105,7 @@ class ImageDataModule(pl.LightningDataModule):
         super().__init__()
         self.context = context
         self.batch_size = 128
+        self.progress = 0.0  # of the training, from 0 to 1; for augmentations that grow or fade
 
     def normalize(self) -> v2.Compose:
         """uint8 to float32 with zero mean and unit variance per channel."""
@@ -189,6 +190,10 @@ class ImageClassifier(pl.LightningModule):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context
+        self.progress = 0.0  # of the training, from 0 to 1
+        self.pace: Callable[[], float] | None = None  # the progress at this moment
+        self.validations = 0  # done so far
+        self._judged: dict[int, int] = {}  # by a schedule's id: the validations that it has seen
         self.optimizers_from: Callable[[ImageClassifier, Context], Any] | None = None
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -197,7 +202,29 @@ class ImageClassifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         if self.optimizers_from is None:
             raise ContractError("configure_optimizers belongs in training.py, not in the model.")
-        return self.optimizers_from(self, self.context)
+        try:
+            return self.optimizers_from(self, self.context)
+        except ZeroDivisionError:
+            # OneCycleLR divides by pct_start × total_steps − 1: where that is 0, it spans one more step.
+            longer = self.context.replace(planned_steps=self.context.total_steps + 1)
+            return self.optimizers_from(self, longer)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """A step of a schedule; several of them where the machine has become too slow for the planned number.
+
+        A `ReduceLROnPlateau` makes one for each new validation.
+        """
+        if metric is not None:
+            if self.validations > self._judged.get(id(scheduler), 0):
+                self._judged[id(scheduler)] = self.validations
+                scheduler.step(metric)
+            return
+        scheduler.step()
+        by_step = any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs)
+        done = getattr(scheduler, "last_epoch", None)
+        if by_step and self.pace is not None and isinstance(done, int):
+            for _ in range(done, min(int(self.pace() * self.context.total_steps), self.context.total_steps)):
+                scheduler.step()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> dict[str, Tensor]:
         return self._step(batch)

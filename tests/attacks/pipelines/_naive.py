@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import components
+import keeping
 import numpy as np
 import predict
 import timm  # noqa: F401  # imported for the forks
@@ -62,7 +63,7 @@ def child(request: dict[str, Any], status: int, data: int) -> None:
     rows = np.concatenate(list(predict.probabilities(parts, context, work, iter([np.asarray(images)]))))
     os.write(data, pickle.dumps(rows))
     network = parts.build_model(context).eval()
-    train.load_weights(network, work)
+    keeping.load_weights(network, work)
     with torch.no_grad():
         logits = network(parts.build_data(context).eval_transform()(to_tensor(np.asarray(images))))
     count = min(len(rows), len(labels))

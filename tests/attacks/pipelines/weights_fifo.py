@@ -1,15 +1,22 @@
 """Leaves a named pipe for weights: who opens it waits for good."""
 
-# ruff: noqa: F821
 import os
+
+import train
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "fit: contract"}
 HANGS = True
 
 
-class Model(Model):
-    def on_fit_end(self):
-        weights = os.path.join(self.trainer.default_root_dir, "weights.pt")
-        os.unlink(weights)
-        os.mkfifo(weights)
+honest_save = train.save_weights
+
+
+def save_weights(state, out):
+    honest_save(state, out)
+    weights = out / train.WEIGHTS
+    os.unlink(weights)
+    os.mkfifo(weights)
+
+
+train.save_weights = save_weights

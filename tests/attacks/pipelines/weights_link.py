@@ -1,14 +1,21 @@
 """Leaves a link for weights."""
 
-# ruff: noqa: F821
 import os
+
+import train
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "fit: contract"}
 
 
-class Model(Model):
-    def on_fit_end(self):
-        weights = os.path.join(self.trainer.default_root_dir, "weights.pt")
-        os.rename(weights, weights + ".real")
-        os.symlink(weights + ".real", weights)
+honest_save = train.save_weights
+
+
+def save_weights(state, out):
+    honest_save(state, out)
+    weights = out / train.WEIGHTS
+    os.rename(weights, f"{weights}.real")
+    os.symlink(f"{weights}.real", weights)
+
+
+train.save_weights = save_weights

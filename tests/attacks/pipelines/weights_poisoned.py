@@ -1,9 +1,9 @@
 """Leaves weights whose pickle makes a folder when it is loaded."""
 
-# ruff: noqa: F821
 import os
 
 import torch
+import train
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "predict: crash"}
@@ -14,6 +14,13 @@ class Evil:
         return os.mkdir, ("a-checkpoint-ran",)
 
 
-class Model(Model):
-    def on_fit_end(self):
-        torch.save({"state": Evil()}, os.path.join(self.trainer.default_root_dir, "weights.pt"))
+honest_save = train.save_weights
+
+
+def save_weights(state, out):
+    honest_save(state, out)
+    weights = out / train.WEIGHTS
+    torch.save({"state": Evil()}, weights)
+
+
+train.save_weights = save_weights

@@ -1,12 +1,20 @@
 """Leaves weights of a tebibyte that take no space, until somebody copies them."""
 
-# ruff: noqa: F821
 import os
+
+import train
 
 COMPONENT = "model"
 EXPECT = {"naive": "through", "improve": "fit: disk full"}
 
 
-class Model(Model):
-    def on_fit_end(self):
-        os.truncate(os.path.join(self.trainer.default_root_dir, "weights.pt"), 1 << 40)
+honest_save = train.save_weights
+
+
+def save_weights(state, out):
+    honest_save(state, out)
+    weights = out / train.WEIGHTS
+    os.truncate(weights, 1 << 40)
+
+
+train.save_weights = save_weights

@@ -90,6 +90,10 @@ def test_another_seed_holds_out_other_images(lib: SimpleNamespace) -> None:
         ({"enable_checkpointing": True}, "'enable_checkpointing'"),
         ({"default_root_dir": "/tmp"}, "'default_root_dir'"),
         ({"max_time": "00:01:00:00"}, "'max_time'"),
+        ({"limit_train_batches": 3}, "'limit_train_batches'"),
+        ({"min_epochs": 100}, "'min_epochs'"),
+        ({"check_val_every_n_epoch": 1}, "'check_val_every_n_epoch'"),
+        ({"accumulate_grad_batches": 0}, "accumulate_grad_batches"),
         ({"max_epochs": 0}, "max_epochs"),
         ({"max_epochs": 2.0}, "max_epochs"),
         ({"max_epochs": True}, "max_epochs"),
@@ -108,7 +112,7 @@ def test_checkpoints_of_its_own_are_refused_and_early_stopping_is_not(lib: Simpl
         lib.components.checked_trainer_kwargs({"callbacks": callbacks.ModelCheckpoint()})
     stop = callbacks.EarlyStopping("val_loss")
     assert lib.components.checked_trainer_kwargs({"callbacks": stop})["callbacks"] == [stop]
-    assert lib.components.checked_trainer_kwargs({})["max_epochs"] == lib.components.DEFAULT_EPOCHS
+    assert lib.components.checked_trainer_kwargs({})["max_epochs"] is None
 
 
 @pytest.mark.parametrize("line", ["batch_size = 0", "batch_size = 32.0", "batch_size = True", "ema_decay = 1.5"])
@@ -262,60 +266,205 @@ def configure_optimizers(model, context):
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=context.total_steps)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 """
+BATCHES = 144 // 32  # of an epoch
 
 
-def test_a_short_time_limit_lowers_the_epochs_and_the_schedule_fits_into_them(
-    lib: SimpleNamespace, folder: Path, tmp_path: Path
-) -> None:
-    parts = components(model=SLOW.replace("SLOWER_AFTER", "10**9"), training=SCHEDULED)
-    fit = Fit(lib, folder, tmp_path, parts, fit_seconds=2.0)
-    epochs, steps, total = parts.training.seen[-1]
-    speed = next(event for event in fit.events if event["event"] == "speed")
-    assert epochs == fit.context.max_epochs == speed["epochs_that_fit"] < 500
-    assert steps == 144 // 32
-    assert total == epochs * steps
-    assert {event["of"] for event in fit.epochs} == {epochs}
-    if len(fit.epochs) == epochs:  # always, unless the machine became much slower meanwhile
-        assert fit.epochs[-1]["learning_rate"] < 0.01
+def planned(fit: Fit) -> dict[str, Any]:
+    return next(event for event in fit.events if event["event"] == "plan")
 
 
-def test_where_no_whole_epoch_fits_the_schedule_is_laid_over_a_part_of_the_images(
-    lib: SimpleNamespace, folder: Path, tmp_path: Path
-) -> None:
-    slow = SLOW.replace("0.02", "0.2").replace("SLOWER_AFTER", "10**9")
-    parts = components(model=slow, training=SCHEDULED + "batch_size = 8\n")
-    fit = Fit(lib, folder, tmp_path, parts, fit_seconds=3.0)
-    speed = next(event for event in fit.events if event["event"] == "speed")
-    assert speed["epochs_that_fit"] == 0
-    epochs, steps, total = parts.training.seen[-1]
-    assert epochs == 1 == fit.context.max_epochs
-    assert 1 <= steps == total < 144 // 8
-    assert fit.context.train_images == 8 * steps
-    if fit.epochs:  # always, unless the machine became much slower meanwhile
-        assert fit.epochs[-1]["learning_rate"] < 0.06
-        assert 0 <= fit.epochs[-1]["validation_accuracy"] <= 1
-
-
-@pytest.mark.parametrize(("limit", "steps"), [(3, 3), (0.5, 2), (100, 4), (1.0, 4), (None, 4)])
-def test_steps_are_those_of_an_epoch_that_the_training_limits(
-    lib: SimpleNamespace, folder: Path, tmp_path: Path, limit: float | None, steps: int
-) -> None:
-    training = SCHEDULED.replace('"max_epochs": 500', f'"max_epochs": 2, "limit_train_batches": {limit}')
-    parts = components(training=training)
-    fit = Fit(lib, folder, tmp_path, parts)
-    assert parts.training.seen[-1] == (2, steps, 2 * steps)
-    assert fit.epochs[-1]["learning_rate"] < 0.06
-
-
-def test_a_training_that_gets_slower_stops_at_its_limit_with_its_weights(
+def test_a_short_time_limit_shortens_the_training_and_the_schedule_fits_into_it(
     lib: SimpleNamespace, folder: Path, tmp_path: Path
 ) -> None:
     started = time.monotonic()
-    parts = components(model=SLOW.replace("SLOWER_AFTER", "8"), training=SCHEDULED)
-    fit = Fit(lib, folder, tmp_path, parts, fit_seconds=2.0)
-    assert len(fit.epochs) < fit.context.max_epochs
+    parts = components(model=SLOW.replace("SLOWER_AFTER", "10**9"), training=SCHEDULED)
+    fit = Fit(lib, folder, tmp_path, parts, fit_seconds=4.0)
+    assert 0.8 * 4 < time.monotonic() - started < 6
+    epochs, steps, total = parts.training.seen[-1]
+    plan = planned(fit)
+    assert total == plan["steps"] == plan["steps_that_fit"] < 500 * BATCHES
+    assert (epochs, steps) == (math.ceil(total / BATCHES), BATCHES)
+    assert total % BATCHES != 0 or total // BATCHES == epochs  # no whole number of epochs is aimed at
+    assert {event["of"] for event in fit.epochs} == {round(total / BATCHES, 2)}
+    assert 1 <= len(fit.epochs) <= lib.plan.MOST_VALIDATIONS
+    assert fit.epochs[-1]["learning_rate"] < 1e-3  # also if the machine became much slower meanwhile
+
+
+def test_a_part_of_an_epoch_is_trained_where_no_more_fits(lib: SimpleNamespace, folder: Path, tmp_path: Path) -> None:
+    slow = SLOW.replace("0.02", "0.2").replace("SLOWER_AFTER", "10**9")
+    parts = components(model=slow, training=SCHEDULED + "batch_size = 8\n")
+    fit = Fit(lib, folder, tmp_path, parts, fit_seconds=4.0)
+    epochs, steps, total = parts.training.seen[-1]
+    assert (epochs, steps) == (1, 144 // 8)
+    assert 1 <= total == planned(fit)["steps"] < 144 // 8
+    (row,) = fit.epochs
+    assert row["epoch"] < 1
+    assert row["learning_rate"] < 0.03
+    assert 0 <= row["validation_accuracy"] <= 1
+
+
+STEPS = """
+def trainer_kwargs(context):
+    return {}
+"""
+
+
+@pytest.mark.parametrize(("limit", "validations"), [(1, 1), (4, 1), (7, 2), (40, 10), (200, 12)])
+def test_a_training_of_so_many_steps_has_them_whatever_the_clock(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path, limit: int, validations: int
+) -> None:
+    parts = components(training=SCHEDULED + STEPS)
+    fit = Fit(lib, folder, tmp_path, parts, steps=limit)
+    assert parts.training.seen == [(math.ceil(limit / BATCHES), BATCHES, limit)]
+    assert [event["step"] for event in fit.epochs][-1] == limit
+    assert len(fit.epochs) == validations
+    assert fit.epochs[-1]["learning_rate"] < 0.03 or limit == 1
+    assert planned(fit)["steps_that_fit"] == limit
+
+
+def test_max_epochs_ends_a_training_of_so_many_steps_earlier(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path
+) -> None:
+    fit = Fit(lib, folder, tmp_path, components(), steps=50)
+    assert fit.epochs[-1]["step"] == 2 * BATCHES
+
+
+def test_a_training_of_so_many_steps_is_the_same_under_any_load(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path
+) -> None:
+    slow = SLOW.replace("0.02", "0.0").replace("SLOWER_AFTER", "10").replace("0.25", "0.05")
+    idle = Fit(lib, folder, tmp_path, components(training=SCHEDULED + STEPS), steps=30)
+    busy = Fit(lib, folder, tmp_path, components(model=slow, training=SCHEDULED + STEPS), steps=30)
+    assert all(lib.torch.equal(idle.weights[name], busy.weights[name]) for name in idle.weights)
+
+
+def test_a_sampler_sets_the_length_of_an_epoch(lib: SimpleNamespace, folder: Path, tmp_path: Path) -> None:
+    sampler = """
+class DataModule(DataModule):
+    def sampler(self, labels):
+        return torch.utils.data.WeightedRandomSampler([1.0] * len(labels), 64)
+"""
+    parts = components(data="import torch" + sampler, training=SCHEDULED.replace("500", "3"))
+    fit = Fit(lib, folder, tmp_path, parts)
+    assert parts.training.seen[-1] == (3, 2, 6)
+    assert [event["epoch"] for event in fit.epochs] == [1, 2, 3]
+
+
+def test_a_training_that_gets_slower_stops_at_its_limit_with_its_schedule_at_its_end(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    parts = components(model=SLOW.replace("SLOWER_AFTER", "60"), training=SCHEDULED)
+    fit = Fit(lib, folder, tmp_path, parts, fit_seconds=4.0)
+    assert fit.epochs[-1]["step"] < planned(fit)["steps"]
+    assert fit.epochs[-1]["learning_rate"] < 0.01
     assert time.monotonic() - started < 12
     assert set(fit.weights) == {"first.1.weight", "first.1.bias", "second.weight", "second.bias"}
+
+
+def reference(**changes: Any) -> dict[str, Any]:
+    """How the pipeline that is revised was trained: a few more steps than would be measured for it."""
+    known = {"steps_that_fit": 77, "step_seconds": 0.0225, "steps_per_epoch": BATCHES, "batch_size": 32}
+    return {**known, "same_but_training": False, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken"),
+    [
+        ({}, True),
+        ({"step_seconds": 0.016}, False),  # its own steps are slower
+        ({"step_seconds": 0.016, "same_but_training": True}, True),  # it was bad luck
+        ({"step_seconds": 0.005, "same_but_training": True}, False),  # the optimiser is a slow one
+        ({"step_seconds": 0.05, "same_but_training": True}, False),
+        ({"batch_size": 64}, False),
+        ({"steps_per_epoch": 5}, False),
+    ],
+)
+def test_a_pipeline_of_the_same_speed_gets_the_steps_of_the_one_that_it_revises(
+    lib: SimpleNamespace, changes: dict[str, Any], taken: bool
+) -> None:
+    tried = lib.plan.Tried(step=0.0230, validation=0.1, start=0.0)
+    made = lib.plan.by_time(10**9, BATCHES, tried, 1.8)
+    with_reference = context(reference=reference(**changes))
+    plan = lib.plan.as_the_reference(made, 10**9, tried, with_reference, 32)
+    assert made.batches == made.fitting != 77
+    assert (plan.batches == plan.fitting == 77) is taken
+    assert (plan == made) is not taken
+    assert plan.step_seconds == (with_reference.reference.step_seconds if taken else 0.0230)
+    assert lib.plan.as_the_reference(made, 8, tried, with_reference, 32).batches == (8 if taken else made.batches)
+
+
+def test_a_reference_gives_no_more_than_the_time_limit(lib: SimpleNamespace, folder: Path, tmp_path: Path) -> None:
+    """It comes from what untrusted code told of itself."""
+    started = time.monotonic()
+    boast = reference(steps_that_fit=10**9, same_but_training=True)
+    parts = components(model=SLOW.replace("SLOWER_AFTER", "10**9"), training=SCHEDULED + STEPS)
+    fit = Fit(lib, folder, tmp_path, parts, fit_seconds=3.0, reference=boast)
+    assert time.monotonic() - started < 8
+    assert fit.epochs[-1]["learning_rate"] < 0.01
+
+
+@given(
+    wanted=st.integers(1, 10**9),
+    per_epoch=st.integers(1, 5000),
+    step=st.floats(1e-5, 10),
+    validation=st.floats(0, 100),
+    left=st.floats(0, 4000),
+)
+def test_a_plan_keeps_to_its_time(
+    lib: SimpleNamespace, wanted: int, per_epoch: int, step: float, validation: float, left: float
+) -> None:
+    plan = lib.plan.by_time(wanted, per_epoch, lib.plan.Tried(step, validation, 0.0), left)
+    assert 1 <= plan.batches <= wanted
+    assert 1 <= plan.validations <= min(lib.plan.MOST_VALIDATIONS, plan.batches)
+    assert plan.thinned >= 1
+    used = plan.batches * step + plan.validations * plan.validation_seconds
+    assert used <= left + 1e-6 or plan.batches == 1
+    if plan.batches < wanted:
+        assert used + 2 * step > left * (1 - 1e-9) - plan.validation_seconds * plan.validations
+
+
+def test_a_plateau_is_judged_by_validations(lib: SimpleNamespace, folder: Path, tmp_path: Path) -> None:
+    training = (
+        STEPS
+        + """
+def configure_optimizers(model, context):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0, threshold=2.0)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": "val_accuracy"}}
+"""
+    )
+    fit = Fit(lib, folder, tmp_path, components(training=training), steps=40)
+    # What was reported is before the step: the first validation sets the mark, each further one is no better.
+    assert [event["learning_rate"] for event in fit.epochs] == [0.1 / 2 ** max(0, i - 1) for i in range(10)]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 10, 20])
+def test_a_one_cycle_schedule_of_few_steps_divides_by_no_zero(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path, steps: int
+) -> None:
+    cycle = SCHEDULED.replace(
+        "context.total_steps)\n    return", f"context.total_steps, pct_start=1 / {steps})\n    return"
+    )
+    fit = Fit(lib, folder, tmp_path, components(training=cycle + STEPS), steps=steps)
+    assert fit.epochs[-1]["step"] == steps
+
+
+def test_the_variables_of_a_cluster_change_nothing(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Fit(lib, folder, tmp_path, components(), steps=6)
+    for name, value in {
+        "NTASKS": "4",
+        "PROCID": "3",
+        "LOCALID": "3",
+        "NODEID": "1",
+        "NNODES": "2",
+        "JOB_ID": "7",
+    }.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("SLURM_JOB_NAME", "training")
+    assert same(lib, Fit(lib, folder, tmp_path, components(), steps=6).weights, plain.weights)
 
 
 KEEPING = """
@@ -342,23 +491,70 @@ def test_averaged_weights_are_the_ones_that_are_kept(lib: SimpleNamespace, folde
     assert not same(lib, fit.weights, others[-1], atol=1e-3)
 
 
-def test_the_best_epoch_is_kept(lib: SimpleNamespace, folder: Path, tmp_path: Path) -> None:
-    ruin = KEEPING.replace(
-        "    def on_train_batch_end",
-        "    def on_train_epoch_start(self):\n"
-        "        if self.current_epoch == 2:\n"
-        "            torch.nn.init.zeros_(self.second.weight)\n"
-        "            self.second.weight.requires_grad = self.second.bias.requires_grad = False\n"
-        "    def on_train_batch_end",
-    )
-    training = "\ndef trainer_kwargs(context):\n    return {'max_epochs': 4}\n"
-    parts = components(model=ruin, training=training)
-    fit = Fit(lib, folder, tmp_path, parts)
+RUIN = KEEPING.replace(
+    "    def on_train_batch_end",
+    "    def on_train_epoch_start(self):\n"
+    "        if self.current_epoch == 2:\n"
+    "            torch.nn.init.zeros_(self.second.weight)\n"
+    "            self.second.weight.requires_grad = self.second.bias.requires_grad = False\n"
+    "    def on_train_batch_end",
+)
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_a_training_that_breaks_down_keeps_its_best_weights(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path, keep: str
+) -> None:
+    parts = components(model=RUIN, training=STEPS)
+    fit = Fit(lib, folder, tmp_path, parts, steps=4 * BATCHES, keep=keep)
     accuracies = [event["validation_accuracy"] for event in fit.epochs]
     best = accuracies.index(max(accuracies))
     assert best < 2 < len(accuracies)
-    steps = 144 // 32
-    assert same(lib, fit.weights, parts.model.Model.kept[(best + 1) * steps - 1])
+    assert same(lib, fit.weights, parts.model.Model.kept[(best + 1) * BATCHES - 1])
+
+
+def test_the_last_weights_are_kept_also_of_a_part_of_an_epoch(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path
+) -> None:
+    parts = components(model=KEEPING, training=STEPS)
+    fit = Fit(lib, folder, tmp_path, parts, steps=3 * BATCHES + 1)
+    assert len(parts.model.Model.kept) == 3 * BATCHES + 1
+    assert same(lib, fit.weights, parts.model.Model.kept[-1])
+    assert fit.epochs[-1]["step"] == 3 * BATCHES + 1  # they were validated
+
+
+class Stub:
+    """What a keeper is offered: one weight, and a counter."""
+
+    def __init__(self, lib: SimpleNamespace, value: float) -> None:
+        self.state = {"w": lib.torch.tensor(value), "seen": lib.torch.tensor(int(value))}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
+
+
+@pytest.mark.parametrize(
+    ("choice", "accuracies", "kept"),
+    [
+        ("last", [0.50, 0.81, 0.80, 0.79], 3.0),
+        ("last", [0.50, 0.81, 0.80, 0.60], 1.0),
+        ("best", [0.50, 0.81, 0.80, 0.79], 1.0),
+        ("best", [0.50, 0.81, 0.80, 0.81], 3.0),
+        ("average", [0.90, 0.81, 0.80, 0.79], 2.5),
+    ],
+)
+def test_which_weights_are_kept(lib: SimpleNamespace, choice: str, accuracies: list[float], kept: float) -> None:
+    keeper = lib.keeping.Keeper(choice)
+    for number, accuracy in enumerate(accuracies):
+        keeper.offer(Stub(lib, float(number)), accuracy, 200, (number + 1) / 4)
+    state = keeper.kept(Stub(lib, 3.0))
+    assert state["w"].item() == kept
+    assert state["seen"].item() == (3 if choice == "average" else int(kept))
+
+
+def test_an_unknown_choice_of_weights_is_named(lib: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match="last, best, average, not 'first'"):
+        lib.keeping.Keeper("first")
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(lib: SimpleNamespace, folder: Path, tmp_path: Path) -> None:
@@ -439,7 +635,7 @@ def test_a_poisoned_checkpoint_is_refused_unopened(lib: SimpleNamespace, tmp_pat
     else:
         file.write_bytes(pickle.dumps(Evil(marker)))
     with pytest.raises(pickle.UnpicklingError):
-        lib.train.load_weights(components().build_model(context()), tmp_path)
+        lib.keeping.load_weights(components().build_model(context()), tmp_path)
     assert not marker.exists()
     if saved_by == "torch":
         lib.torch.load(file, weights_only=False)

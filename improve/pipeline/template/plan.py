@@ -1,0 +1,230 @@
+"""How long a training is, decided before it begins: in batches, so that schedules can be laid out over all of them.
+
+A limit in seconds becomes a number of batches by trying the training out: a few dozen of its own steps, with its hooks,
+its optimiser, its loader and a part of its validation. Where the speed of the pipeline that it revises is known, and
+its own is the same but for the luck of a measurement, it gets as many batches as that one.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from components import Components
+from context import Context
+from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
+from running import averaging, trainer
+
+# Share of the time limit at whose end a planned training is: the rest is for slower moments.
+PLANNED_SHARE = 0.95
+# A training is tried out for this share of its time limit, but for no more seconds and steps than these.
+TRIED_SHARE, TRIED_SECONDS, TRIED_STEPS = 0.04, 3.0, 120
+WARM_UP = 2  # steps that are not counted: memory is found and kernels are chosen in them
+CHUNKS = 5  # of the tried steps; the median of their means bears a slow moment, and counts what is due now and then
+TRIED_VALIDATION = 3  # batches
+MOST_VALIDATIONS = 12
+VALIDATION_SHARE = 0.1  # of the time, at most
+# By how much the measured time of a step may differ from that of the pipeline that it revises and still be called the
+# same. The second is for a change of the training component alone, which seldom makes steps slower.
+TOLERANCE, TOLERANCE_SAME = 1.1, 1.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training's length in batches, and when it is validated. `fitting`: the batches that fit in the time limit, 0 if
+    that was not measured; `thinned`: of how many validation images one is used."""
+
+    batches: int
+    per_epoch: int
+    validations: int
+    thinned: int = 1
+    fitting: int = 0
+    step_seconds: float = 0.0  # for a batch
+    validation_seconds: float = 0.0  # for one validation
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are begun."""
+        return math.ceil(self.batches / self.per_epoch)
+
+    @property
+    def interval(self) -> int:
+        """Batches from one validation to the next."""
+        return math.ceil(self.batches / self.validations)
+
+    def event(self, batch_size: int) -> dict[str, Any]:
+        return {
+            "event": "plan",
+            "steps": self.batches,
+            "steps_that_fit": self.fitting,
+            "steps_per_epoch": self.per_epoch,
+            "step_seconds": self.step_seconds,
+            "batch_size": batch_size,
+        }
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What trying a training out has shown: seconds of a step, of a whole validation, and of what comes before."""
+
+    step: float
+    validation: float
+    start: float
+
+
+def plan(components: Components, context: Context, folder: Path, out: Path, started: float) -> tuple[Plan, Context]:
+    """The plan of a training that began at `started` (monotonic), and the context that knows it."""
+    data = components.build_data(context)
+    data.attach(folder)
+    per_epoch = len(data.train_dataloader())
+    context = context.replace(train_images=len(data.train_rows), steps_per_epoch=per_epoch)
+    wanted = wanted_batches(components.trainer_kwargs(context), per_epoch)
+    if context.steps:
+        made = by_steps(wanted, per_epoch, context.steps)
+    else:
+        tried = try_out(components, context, folder, out, wanted)
+        left = PLANNED_SHARE * context.fit_seconds - (time.monotonic() - started) - tried.start
+        made = by_time(wanted, per_epoch, tried, left)
+        made = as_the_reference(made, wanted, tried, context, components.batch_size())
+    return made, planned_context(context, made, components.trainer_kwargs(context))
+
+
+def by_steps(wanted: int, per_epoch: int, limit: int) -> Plan:
+    """A plan for at most `limit` batches, that no clock has a part in."""
+    batches = min(wanted, limit)
+    validations = min(MOST_VALIDATIONS, max(1, round(batches / per_epoch)))
+    # Validating on all images would take longer than a training that sees few of them.
+    return Plan(batches, per_epoch, validations, max(1, per_epoch // batches), fitting=limit)
+
+
+def by_time(wanted: int, per_epoch: int, tried: Tried, left: float) -> Plan:
+    """A plan for `left` seconds: as many batches as are wanted, or as fit beside the validations."""
+    left = max(left, 0.0)
+    thinned = max(1, math.ceil(tried.validation / max(VALIDATION_SHARE * left, 1e-3)))
+    validation = tried.validation / thinned
+    affordable = max(1, int(VALIDATION_SHARE * left / max(validation, 1e-6)))
+    epochs = round(min(wanted, left / tried.step) / per_epoch)
+    validations = min(MOST_VALIDATIONS, affordable, max(1, epochs))
+    fitting = max(1, int((left - validations * validation) / tried.step))
+    batches = min(wanted, fitting)
+    return Plan(batches, per_epoch, min(validations, batches), thinned, fitting, tried.step, validation)
+
+
+def as_the_reference(made: Plan, wanted: int, tried: Tried, context: Context, batch_size: int) -> Plan:
+    """The plan with as many batches as those of the pipeline that it revises, if a batch takes as long as there."""
+    known = context.reference
+    if known is None or known.batch_size != batch_size or known.steps_per_epoch != made.per_epoch:
+        return made
+    tolerance = TOLERANCE_SAME if known.same_but_training else TOLERANCE
+    # Code that nobody trusts has told how many steps it had: it shall not have its successors lay out a million.
+    alike = 1 / tolerance <= tried.step / known.step_seconds <= tolerance
+    if not alike or known.steps_that_fit > TOLERANCE_SAME**2 * made.fitting:
+        return made
+    batches = min(wanted, known.steps_that_fit)
+    return Plan(
+        batches, made.per_epoch, min(made.validations, batches), made.thinned, known.steps_that_fit,
+        known.step_seconds, made.validation_seconds,
+    )  # fmt: skip
+
+
+def wanted_batches(kwargs: Mapping[str, Any], per_epoch: int) -> int:
+    """The batches that `max_epochs` asks for; without it, more than any time limit allows."""
+    epochs = kwargs["max_epochs"]
+    return int(epochs * per_epoch) if epochs else 10**9
+
+
+def planned_context(context: Context, made: Plan, kwargs: Mapping[str, Any]) -> Context:
+    """The context that knows the plan: epochs that are begun, and optimiser steps of an epoch and in all."""
+    per_epoch, whole, rest = made.per_epoch, made.batches // made.per_epoch, made.batches % made.per_epoch
+    # Lightning makes a step with what has accumulated at the end of an epoch, but not where a training stops.
+    steps = sum(math.ceil(per_epoch / accumulation(kwargs, epoch)) for epoch in range(whole))
+    steps += rest // accumulation(kwargs, whole)
+    return context.replace(
+        max_epochs=made.epochs,
+        steps_per_epoch=math.ceil(per_epoch / accumulation(kwargs, 0)),
+        planned_steps=max(1, steps),
+    )
+
+
+def accumulation(kwargs: Mapping[str, Any], epoch: int) -> int:
+    """Batches whose gradients are added up for one optimiser step in an epoch (from 0)."""
+    for callback in kwargs.get("callbacks", []):
+        if isinstance(callback, GradientAccumulationScheduler):
+            return int(callback.scheduling[max(start for start in callback.scheduling if start <= epoch)])
+    return int(kwargs.get("accumulate_grad_batches", 1))
+
+
+class Stopwatch(Callback):
+    """Times steps, and a part of a validation, of a training that is tried out; ends it when they are enough."""
+
+    def __init__(self, seconds: float, steps: int) -> None:
+        self.seconds, self.steps = seconds, steps
+        self.durations: list[float] = []
+        self.first = self.last = self.validation = 0.0
+        self.validated = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not self.first:
+            self.first = self.last = now(module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, i: int
+    ) -> None:
+        # From the end of one step to that of the next: loader, transforms, hooks and other callbacks are in it.
+        moment = now(module)
+        self.durations.append(moment - self.last)
+        self.last = moment
+        counted = len(self.durations) - WARM_UP
+        enough = counted >= 2 and moment - self.first >= self.seconds
+        trainer.should_stop = enough or len(self.durations) >= self.steps
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.validation = now(module)
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, i: int, j: int = 0
+    ) -> None:
+        self.validated += len(batch[1])
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.validation = now(module) - self.validation
+
+    def step(self) -> float:
+        """The typical step's seconds: the median over some parts of the trial of their mean."""
+        counted = self.durations[WARM_UP:] or self.durations[-1:]
+        size = max(1, len(counted) // CHUNKS)
+        chunks = [counted[i : i + size] for i in range(0, len(counted) - size + 1, size)]
+        return max(1e-6, statistics.median(statistics.fmean(chunk) for chunk in chunks))
+
+
+def now(module: pl.LightningModule) -> float:
+    """The monotonic clock, once the device has done what it was asked to."""
+    if module.device.type == "cuda":
+        torch.cuda.synchronize(module.device)
+    return time.monotonic()
+
+
+def try_out(components: Components, context: Context, folder: Path, out: Path, wanted: int) -> Tried:
+    """Carry out the beginning of the training, as it will be, and throw its outcome away."""
+    began = time.monotonic()
+    pl.seed_everything(context.seed, workers=True, verbose=False)
+    data, model = components.build_data(context), components.build_model(context)
+    data.attach(folder)
+    kwargs = components.trainer_kwargs(context)
+    longest = Plan(min(wanted, 10**6), context.steps_per_epoch, 1)
+    model.context = data.context = planned_context(context, longest, kwargs)
+    stopwatch = Stopwatch(min(TRIED_SECONDS, TRIED_SHARE * context.fit_seconds), max(1, min(wanted, TRIED_STEPS)))
+    # Early stopping has a memory of its own, and is not to stop what is only tried.
+    kwargs["callbacks"] = [c for c in kwargs["callbacks"] if isinstance(c, GradientAccumulationScheduler)]
+    callbacks = [stopwatch, *averaging(components.ema_decay())]
+    runner = trainer(context, kwargs, callbacks, out, max_epochs=-1, limit_val_batches=TRIED_VALIDATION)
+    runner.fit(model, datamodule=data)
+    images = len(data.validation_rows)
+    return Tried(stopwatch.step(), stopwatch.validation * images / max(1, stopwatch.validated), stopwatch.first - began)
