@@ -122,7 +122,7 @@ PLAN = st.sampled_from(["steps", "steps_that_fit", "steps_per_epoch", "batch_siz
 @given(st.dictionaries(PLAN, JSON))
 def test_whatever_a_plan_says_its_length_can_be_journalled(event: dict[str, Any]) -> None:
     length = Length.told(event)
-    Record("key", "training", length.record(), "", 0.0).line().encode()
+    Record("key", "training", length.record(), "", 0.0).text().encode()
     assert Length.from_record(length.record()) == length
     reference = length.reference(False)
     assert reference is None or all(0 < value <= 10**9 for value in reference.values() if value is not False)

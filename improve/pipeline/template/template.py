@@ -219,12 +219,14 @@ class ImageClassifier(pl.LightningModule):
                 self._judged[id(scheduler)] = self.validations
                 scheduler.step(metric)
             return
-        scheduler.step()
+        total, done = self.context.total_steps, getattr(scheduler, "last_epoch", None)
         by_step = any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs)
-        done = getattr(scheduler, "last_epoch", None)
-        if by_step and self.pace is not None and isinstance(done, int):
-            for _ in range(done, min(int(self.pace() * self.context.total_steps), self.context.total_steps)):
-                scheduler.step()
+        if not by_step or self.pace is None or not isinstance(done, int):
+            scheduler.step()
+            return
+        # A schedule that has caught up with the clock is at its end before the steps are.
+        for _ in range(done, min(max(done + 1, int(self.pace() * total)), total)):
+            scheduler.step()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> dict[str, Tensor]:
         return self._step(batch)
