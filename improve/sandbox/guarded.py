@@ -152,8 +152,8 @@ def _rules(launch: Launch, writable: Sequence[Path]) -> list[tuple[str, int]]:
 
 def _shown(launch: Launch) -> Iterator[Path]:
     """What is shown, one by one where something beside it is hidden: a rule holds for all below its folder."""
-    for tree in visible.trees(gpu=bool(launch.devices)):
-        yield from _without(tree.path, tree.hidden)
+    for shown in visible.trees(gpu=bool(launch.devices)):
+        yield from _without(shown.path, shown.hidden)
 
 
 def _without(path: Path, hidden: Sequence[Path]) -> Iterator[Path]:

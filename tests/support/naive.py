@@ -13,8 +13,7 @@ import numpy as np
 
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Pipeline
-from improve.execution.cell import TEMPLATE
-from improve.execution.cell import worker_environment
+from improve.execution.cell import TEMPLATE, worker_environment
 from improve.sandbox import remove
 from tests.support.bench import ATTACKS
 
