@@ -13,7 +13,6 @@ from improve.errors import ConfigError, SandboxError
 from improve.execution.local import LocalExecutor
 from improve.sandbox import Sandbox, shown_in
 
-
 _SOME, _MANY = 8, 10_000  # files that are tried; entries that are gone through for them
 
 

@@ -168,7 +168,7 @@ def test_what_would_be_seen_is_refused_with_a_fix(tmp_path: Path) -> None:
     for cache, folder, what in ((inside, outside, "cache_dir=DIR"), (outside, inside, "outputs=DIR")):
         with pytest.raises(ConfigError, match=what):
             require_hidden(BubblewrapSandbox(), secrets_of(Config(), cache, folder))
-    with pytest.raises(ConfigError, match="dataset.path=DIR"):
+    with pytest.raises(ConfigError, match=r"dataset\.path=DIR"):
         require_hidden(LandlockSandbox(), secrets_of(config, outside, outside))
     require_hidden(PlainSandbox(), secrets_of(config, inside, inside))
     require_hidden(BubblewrapSandbox(), secrets_of(Config(), outside, outside))
