@@ -16,7 +16,7 @@ import math
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +26,9 @@ import numpy as np
 from improve.config.schema import ExecutorConfig
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline, Reason
+from improve.errors import SandboxError
 from improve.execution import machine
-from improve.execution.cell import Cell, limits_of, new_zygote
+from improve.execution.cell import TEMPLATE, Cell, limits_of, new_zygote
 from improve.execution.length import Length
 from improve.execution.place import Place
 from improve.execution.predictions import BadPredictions, parse_predictions
@@ -77,21 +78,24 @@ class LocalExecutor:
     seed: int
     phase: Callable[[int, str, str], None]
 
+    zygote: Zygote | None = None  # what cells are forked from; ours to close; None: begun when it is needed
+
     def __post_init__(self) -> None:
         self._cells = WarmCells(lambda key: self._open(*key))
-        self._zygote: Zygote | None = None
         self._starting = threading.Lock()
 
-    def begin(self) -> None:
-        """Have the libraries imported that generated code needs, beside whatever comes next."""
-        with self._starting:
-            self._zygote = self._zygote or new_zygote()
+    def look(self, paths: Sequence[Path], token: str) -> list[str]:
+        """What a cell sees of `paths`, and of all files and folders that have the token in their name.
 
-    def wait(self) -> None:
-        """Until they are. Raises `SandboxError` with what the import said."""
-        self.begin()
-        assert self._zygote is not None
-        self._zygote.wait()
+        Raises `SandboxError` if no cell can be started, with what an import said that failed.
+        """
+        seen: list[str] = []
+        command = {"command": "look", "paths": [str(path) for path in paths], "token": token}
+        with closing(self._open("smoke", 0)) as cell:
+            outcome = cell.run(command, self.config.smoke_seconds, lambda event: seen.extend(event.get("paths", [])))
+        if outcome.failure:
+            raise SandboxError(f"Generated code cannot run here: {outcome.failure.message}", "improve doctor")
+        return seen
 
     def candidate_folder(self, iteration: int) -> Path:
         return self.folder / "candidates" / f"{iteration:03d}"
@@ -99,6 +103,11 @@ class LocalExecutor:
     def work_folder(self, iteration: int) -> Path:
         """What is delivered of a training: its weights, never opened by this process."""
         return self.folder / "work" / f"{iteration:03d}"
+
+    def given(self) -> list[Path]:
+        """What cells see beside Python: inputs, weights, the template."""
+        inputs = [self.dataset.folder, self.folder / CELLS, self.folder / "audit"]
+        return [*inputs, TEMPLATE, *(Path(weights["file"]) for weights in self.weights.values())]
 
     def write(self, iteration: int, pipeline: Pipeline) -> None:
         """Put the three components where people find them."""
@@ -222,8 +231,8 @@ class LocalExecutor:
     def close(self) -> None:
         """End everything that runs."""
         self._cells.close()
-        if self._zygote:
-            self._zygote.close()
+        if self.zygote:
+            self.zygote.close()
         remove(self.folder / CELLS)
 
     def _predict(self, kind: Kind, iteration: int, rows: int) -> np.ndarray | Failure:
@@ -262,11 +271,11 @@ class LocalExecutor:
         log = candidate / "log.txt" if kind == "fit" else self.folder / "logs" / f"{iteration:03d}-{kind}.log"
         for path in (inputs, log.parent):
             path.mkdir(parents=True, exist_ok=True)
-        self.begin()
-        assert self._zygote is not None
+        with self._starting:
+            self.zygote = self.zygote or new_zygote()
         return Cell(
             self.sandbox,
-            self._zygote,
+            self.zygote,
             Place(self.folder / CELLS),
             readable=[inputs, *(Path(w["file"]) for w in self.weights.values())],
             limits=limits_of(self.config),

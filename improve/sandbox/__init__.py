@@ -10,6 +10,7 @@ from improve.sandbox.confined import Confined
 from improve.sandbox.remove import remove
 from improve.sandbox.sandbox import Sandbox
 from improve.sandbox.values import Limits, Tier
+from improve.sandbox.visible import in_sight as shown_in
 from improve.sandbox.zygote import Zygote
 
-__all__ = ["Confined", "Limits", "Sandbox", "Tier", "Zygote", "choose", "remove"]
+__all__ = ["Confined", "Limits", "Sandbox", "Tier", "Zygote", "choose", "remove", "shown_in"]

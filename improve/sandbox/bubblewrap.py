@@ -21,7 +21,6 @@ NOBODY: Final = 65534
 SCRATCH: Final = Path("/tmp")
 NEEDED: Final = ("bwrap", "prlimit", "setpriv")
 _FILES_OPEN: Final = 4096
-_THREADS_PER_CPU: Final = 8  # the kernel's limit counts threads as well: room for the pools of torch
 _SANDBOXES: Final = 4  # at once
 # The kernel's memory killer takes the sandbox first; bubblewrap's additions to the environment go. A shell, since this
 # must happen inside and cost no interpreter.
@@ -105,7 +104,7 @@ def _file(content_fd: int, path: str) -> list[str]:
 
 def rlimits(limits: Limits) -> dict[str, int]:
     """Set inside: outside they would hit bubblewrap itself."""
-    tasks = limits.processes + _THREADS_PER_CPU * (os.cpu_count() or 1)
+    tasks = limits.tasks  # the kernel counts threads as well
     if os.geteuid() == 0:  # all sandboxes run as the same user, which the kernel counts together
         tasks *= _SANDBOXES
     return {

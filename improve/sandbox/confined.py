@@ -43,7 +43,9 @@ class Confined(ABC):
         self._killing = threading.Lock()
         self._ended = False  # by us
         self._tidied = False
-        self._watchdog = Watchdog(os.pidfd_open(process.pid), launch.limits, self._measure, self._end_once)
+        self._watchdog = Watchdog(
+            os.pidfd_open(process.pid), launch.limits, self._measure, self._hurried, self._end_once
+        )
 
     @property
     def killed_for(self) -> str | None:
@@ -136,6 +138,10 @@ class Confined(ABC):
     @abstractmethod
     def _measure(self) -> Usage:
         """What the sandbox uses now."""
+
+    def _hurried(self) -> bool:
+        """Whether there is reason to measure at once; asked often, so it must be cheap."""
+        return False
 
     @abstractmethod
     def _tidy(self) -> None:

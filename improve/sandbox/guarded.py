@@ -38,7 +38,7 @@ from improve.sandbox.watchdog import Usage
 from improve.sandbox.zygote import BOOT, Zygote
 
 _FILES_OPEN: Final = 4096
-_THREADS_PER_CPU: Final = 8
+_NOTABLE: Final = 1 / 16  # of the limit
 
 
 class _GuardedSandbox(Sandbox):
@@ -132,6 +132,8 @@ def _plan(launch: Launch, scratch: Path, mode: Mapping[str, Any]) -> dict[str, A
         "rules": _rules(launch, (*writable, scratch)),
         "sockets": [str(path) for path in (*writable, scratch)],
         "processes": launch.limits.processes,
+        "tasks": launch.limits.tasks,
+        "gpu": bool(launch.devices),
         "rlimits": _rlimits(launch, mode["confine"]),
     }
 
@@ -152,8 +154,8 @@ def _rules(launch: Launch, writable: Sequence[Path]) -> list[tuple[str, int]]:
 
 def _shown(launch: Launch) -> Iterator[Path]:
     """What is shown, one by one where something beside it is hidden: a rule holds for all below its folder."""
-    for tree in visible.trees(gpu=bool(launch.devices)):
-        yield from _without(tree.path, tree.hidden)
+    for shown in visible.trees(gpu=bool(launch.devices)):
+        yield from _without(shown.path, shown.hidden)
 
 
 def _without(path: Path, hidden: Sequence[Path]) -> Iterator[Path]:
@@ -173,7 +175,7 @@ def _rlimits(launch: Launch, counted: bool) -> dict[str, int]:
         "RLIMIT_NOFILE": _FILES_OPEN,
     }
     if not counted:  # the kernel counts all threads of the user, and not those of root
-        limits["RLIMIT_NPROC"] = _own_tasks() + launch.limits.processes + _THREADS_PER_CPU * (os.cpu_count() or 1)
+        limits["RLIMIT_NPROC"] = _own_tasks() + launch.limits.tasks
     return limits
 
 
@@ -203,8 +205,9 @@ class _Guarded(Confined):
         self._scratch = scratch
         self._shared_memory = shared_memory
         self._places = [*launch.writable, scratch]
+        self._free = 0
         if launch.work:
-            self._places.append(launch.work)
+            self._places.insert(0, launch.work)
             self._work = os.open(launch.work, os.O_RDONLY | os.O_DIRECTORY)
 
     def begin(self, plan: dict[str, Any] | None) -> None:
@@ -236,7 +239,20 @@ class _Guarded(Confined):
         relevant = self._launch.limits.memory_bytes // 2
         held = usage.held(pids, ["/memfd:", f"{SHARED_MEMORY}/"], [f"{path.resolve()}/" for path in self._places])
         files = self._shared_memory.bytes([*pids, self.pid], relevant) + held.memory
-        return Usage(usage.memory(pids, files, relevant), usage.disk(self._places) + held.disk, len(pids))
+        self._free = self._free_bytes()
+        # threads beyond those that are allowed count as processes
+        limits = self._launch.limits
+        count = max(len(pids), tree.threads(pids) - limits.tasks + limits.processes)
+        return Usage(usage.memory(pids, files, relevant), usage.disk(self._places) + held.disk, count)
+
+    def _hurried(self) -> bool:
+        """Whether the disk has become fuller by a notable part of what may be written: whoever it was, look again."""
+        return self._free - self._free_bytes() > self._launch.limits.disk_bytes * _NOTABLE
+
+    def _free_bytes(self) -> int:
+        """Of the disk on which the program writes."""
+        status = os.statvfs(self._places[0])
+        return status.f_bfree * status.f_frsize
 
     def release(self) -> None:
         super().release()

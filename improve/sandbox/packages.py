@@ -31,46 +31,13 @@ ALLOWED: Final = {  # distribution → what is imported of it
     "scipy": "scipy",
     "scikit-learn": "sklearn",
 }
-_DATA: Final = tuple(
-    [
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".ppm",
-        ".pgm",
-        ".wav",
-        ".csv",
-        ".tsv",
-        ".arff",
-        ".parquet",
-        ".feather",
-        ".xls",
-        ".xlsx",
-        ".npy",
-        ".npz",
-        ".mat",
-        ".h5",
-        ".hdf5",
-        ".pkl",
-        ".pickle",
-        ".sav",
-        ".nc",
-        ".dat",
-        ".data",
-        ".fits",
-        ".gz",
-        ".bz2",
-        ".xz",
-        ".zip",
-        ".tar",
-        ".tgz",
-    ]
+# fmt: off
+_DATA: Final = (
+    ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".wav", ".csv", ".tsv", ".arff",
+    ".parquet", ".feather", ".xls", ".xlsx", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".sav", ".nc",
+    ".dat", ".data", ".fits", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz",
 )
+# fmt: on
 _CODE: Final = (".py", ".so", ".pyd")
 _TESTS: Final = ("test", "tests")
 # What code needs although it looks like data, or though it lies among tests; relative to the folder of packages.

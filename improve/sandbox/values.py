@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_THREADS_PER_CPU: Final = 8
 
 
 class Tier(enum.Enum):
@@ -31,7 +35,12 @@ class Limits:
     memory_bytes: int  # resident memory, swap, and files in /tmp (T3) and /dev/shm
     disk_bytes: int  # in the writable folders; each file counts as 4 KiB at least
     output_bytes: int  # of stdout and stderr; the rest is dropped
-    processes: int = 256  # at once; threads are not counted
+    processes: int = 256  # at once
+
+    @property
+    def tasks(self) -> int:
+        """Threads at once, of all processes together: room for the pools of torch in a few of them."""
+        return self.processes + _THREADS_PER_CPU * (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Zygote:
     def __init__(self, folder: Path, module: str, env: Mapping[str, str]) -> None:
         self._lock = threading.Lock()
         self._ready = False
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # until `close`
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         boot = BOOT.format(name="zygote")
         argv = [sys.executable, "-I", "-S", "-B", "-c", boot, str(theirs.fileno()), str(Path(__file__).parent)]

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from improve.datasets.inspection_record import audit_record
 from improve.display import Display, make_display, print_end_card
 from improve.errors import BudgetError, Interrupted, LLMError, RunChanged, RunFailed
 from improve.execution import machine
+from improve.execution.cell import new_zygote
 from improve.execution.local import LocalExecutor, hard_limit
 from improve.pipeline.architecture import informed
 from improve.pipeline.export import export
@@ -35,6 +36,7 @@ from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
 from improve.report import write_run_page
 from improve.sandbox import choose
+from improve.session.hidden import look_from_inside, require_hidden, secrets_of
 from improve.session.opening import Order, run_record
 from improve.signals import stopped_by_signals
 from improve.spending.budget import Budget, Training
@@ -85,6 +87,7 @@ class Session:
     def __init__(self, order: Order, began: float, finished: bool = False, resume: str | None = "") -> None:
         self.order, self.config, self.folder = order, order.config, order.folder
         self.began, self.finished, self.resume = began, finished, resume
+        self.secrets = secrets_of(self.config, order.cache, self.folder)
 
     def carry_out(self) -> str:
         """All steps; whatever ends them, the journal is closed. Gives what there is to say about the tracking."""
@@ -118,6 +121,8 @@ class Session:
         try:
             self._open(journal, executor)
             workshop = self._workshop(journal, executor, display)
+            if not self.finished:
+                look_from_inside(executor, self.secrets)
             if not self.finished and not journal.resumed:
                 executor.expect(("smoke", 0))
             ended = refine(workshop)
@@ -131,16 +136,22 @@ class Session:
 
     def _prepare(self, display: Display) -> LocalExecutor:
         """The images, what can be used, and where code runs."""
-        config = self.config
-        sandbox = choose(config.sandbox.mode)
-        progress = partial(display.phase, 0, "preparing")
-        dataset = prepare(config.dataset, self.order.cache, display.note, progress, selection_split(config))
-        require_sound(dataset.audit, config.dataset.accept)
-        if not self.finished:
-            fetch_weights(config.executor, display.note)
-        weights = usable_weights(config.executor, self.order.cache)
-        dataset = informed(dataset, config.dataset, weights)
-        return LocalExecutor(config.executor, sandbox, dataset, weights, self.folder, config.seed, display.phase)
+        config, sandbox = self.config, choose(self.config.sandbox.mode)
+        require_hidden(sandbox, self.secrets)
+        with ExitStack() as undo:
+            zygote = None if self.finished else new_zygote()  # imports beside the preparation of the images
+            if zygote:
+                undo.callback(zygote.close)
+            progress = partial(display.phase, 0, "preparing")
+            dataset = prepare(config.dataset, self.order.cache, display.note, progress, selection_split(config))
+            require_sound(dataset.audit, config.dataset.accept)
+            if not self.finished:
+                fetch_weights(config.executor, display.note)
+            weights = usable_weights(config.executor, self.order.cache)
+            dataset = informed(dataset, config.dataset, weights)
+            undo.pop_all()
+        seed, phase = config.seed, display.phase
+        return LocalExecutor(config.executor, sandbox, dataset, weights, self.folder, seed, phase, zygote)
 
     def _open(self, journal: Journal, executor: LocalExecutor) -> None:
         """The first records, or those of an earlier session if it had the same settings, data and code."""

@@ -49,7 +49,7 @@ def look(more=()):
     found = [place for place in [*PLACES, *more] if Path(place, "left_behind").exists()]
     for place in map(Path, PLACES):
         try:
-            found += [str(path) for path in place.glob("*/left_behind")] + [str(p) for p in place.glob("*/*/left_behind")]
+            found += [str(path) for depth in ("*", "*/*") for path in place.glob(f"{depth}/left_behind")]
         except OSError:
             continue
     if hasattr(torch, "left_behind"):

@@ -36,8 +36,10 @@ def header(path: Path) -> dict[str, Any]:
     found = {}
     for node in assigned:
         name = node.targets[0]
-        if isinstance(name, ast.Name) and name.id in ("EXPECT", "NEEDS", "HANGS"):
+        if isinstance(name, ast.Name) and name.id in ("EXPECT", "AS_ROOT", "NEEDS", "HANGS"):
             found[name.id] = ast.literal_eval(node.value)
+    if os.geteuid() == 0:
+        found["EXPECT"] |= found.get("AS_ROOT", {})
     return found
 
 
@@ -204,8 +206,15 @@ def world(tmp_path: Path, token: str) -> Iterator[World]:
     made.close()
 
 
-def unavailable(need: str | None) -> bool:
+def unavailable(need: str | None, folder: Path) -> bool:
     """Whether this machine itself refuses what the attack uses, so that a naive executor is no proof."""
+    if need == "file_flags":
+        return subprocess.run(["chattr", "+d", folder]).returncode != 0
+    if need == "attributes":
+        try:
+            os.setxattr(folder, "user.test", b"")
+        except OSError:
+            return True
     libc = ctypes.CDLL(None)
     if need == "vsock":
         try:
@@ -245,7 +254,7 @@ def judge(world: World, log: Path, answer: dict[str, Any] | None) -> str:
 def test_attack(name: str, tier: str, parents: dict[str, Parent], world: World, tmp_path: Path) -> None:
     facts = PROGRAMS[name]
     expected = facts["EXPECT"][tier.partition("-")[0]]
-    if expected == "through" and unavailable(facts.get("NEEDS")):
+    if expected == "through" and unavailable(facts.get("NEEDS"), tmp_path):
         pytest.skip(f"this machine itself refuses {facts['NEEDS']}")
     log = tmp_path / "log"
     answer = parents[tier].ask(

@@ -88,8 +88,9 @@ def test_only_unix_sockets(filter_: tuple[str, bool], family: int, kind: int) ->
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_threads_pass_processes_are_asked_about_namespaces_are_denied(machine: str) -> None:
-    assert call(machine, True, "clone", CLONE_THREAD) == bpf.ALLOW
+def test_threads_and_processes_are_asked_about_namespaces_are_denied(machine: str) -> None:
+    assert call(machine, True, "clone", CLONE_THREAD) == bpf.NOTIFY
+    assert call(machine, False, "clone", CLONE_THREAD) == bpf.ALLOW
     assert call(machine, True, "clone", SIGCHLD) == bpf.NOTIFY
     assert call(machine, False, "clone", SIGCHLD) == bpf.ALLOW
     for strict in (False, True):
@@ -101,3 +102,42 @@ def test_numbers_are_those_of_the_headers() -> None:
     """A few that are easy to mix up, from the kernel's tables of both processors."""
     for name, numbers in {"connect": (42, 203), "kill": (62, 129), "openat": (257, 56), "ptrace": (101, 117)}.items():
         assert tuple(syscalls.number(name, machine) for machine in MACHINES) == numbers
+
+
+@given(FILTERS, st.integers(0, 3), WORDS)
+@settings(max_examples=100, deadline=None)
+def test_only_its_own_priority_and_processors(filter_: tuple[str, bool], kind: int, whose: int) -> None:
+    own = whose & 0xFFFFFFFF == 0
+    assert (call(*filter_, "setpriority", kind, whose) == bpf.ALLOW) is (own and kind == 0)
+    assert (call(*filter_, "sched_setaffinity", whose) == bpf.ALLOW) is own
+
+
+@given(FILTERS, WORDS, WORDS)
+@settings(max_examples=100, deadline=None)
+def test_files_take_no_other_questions_and_no_reservations(filter_: tuple[str, bool], what: int, flags: int) -> None:
+    asked = call(*filter_, "ioctl", 5, what)
+    assert (asked == bpf.ALLOW) is (what & 0xFFFFFFFF in seccomp._IOCTL)
+    assert call(*filter_, "fallocate", 5, flags) == bpf.error(errno.EOPNOTSUPP)
+    for name in seccomp.UNSUPPORTED:
+        assert call(*filter_, name) == bpf.error(errno.EOPNOTSUPP)
+
+
+@given(FILTERS, WORDS)
+@settings(max_examples=100, deadline=None)
+def test_the_page_cache_cannot_be_asked_or_told(filter_: tuple[str, bool], flags: int) -> None:
+    assert call(*filter_, "mincore") == call(*filter_, "cachestat") == bpf.error(errno.EPERM)
+    assert call(*filter_, "fadvise64", 3, 0, 0, 4) == call(*filter_, "readahead") == bpf.error(0)
+    assert (call(*filter_, "preadv2", 3, 0, 1, 0, 0, flags) == bpf.ALLOW) is (not flags & 8)
+    assert (call(*filter_, "madvise", 0, 4096, flags) == bpf.ALLOW) is (flags & 0xFFFFFFFF not in (20, 21))
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_drivers_of_gpus_are_asked_and_files_are_not(machine: str) -> None:
+    rules = seccomp.program(False, machine, gpu=True)
+    assert rules != PROGRAMS[machine, False]
+    PROGRAMS[machine, None] = rules  # type: ignore[index]
+    number = syscalls.number("ioctl", machine)
+    assert number is not None
+    assert run(machine, None, number, 3, 0xC020462A) == bpf.ALLOW  # type: ignore[arg-type]  # one of NVIDIA's
+    for denied in seccomp._IOCTL_DENIED:
+        assert run(machine, None, number, 3, denied) == bpf.error(errno.EPERM)  # type: ignore[arg-type]

@@ -2,8 +2,8 @@
 
 A command is a line of JSON: `{"command": "smoke" | "fit" | "samples" | "predict", …}`. Events and the end of each
 command go to the descriptor STATUS as lines of JSON. Nobody trusts them: they drive the display and the engineers'
-hints, never a score. Importing this module takes seconds; a process that has done so, and nothing else, forks `main` for
-each sandbox. No tensor operation runs there, because a fork of a process with threads may hang.
+hints, never a score. Importing this module takes seconds; a process that has done so, and nothing else, forks `main`
+for each sandbox. No tensor operation runs there, because a fork of a process with threads may hang.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ from template import ContractError, NonFiniteLoss
 STATUS = 3
 # Libraries whose errors tell that a file was to be fetched.
 DOWNLOADERS = ("urllib", "http", "urllib3", "requests", "httpx", "httpcore", "huggingface_hub")
+LIBRARIES = (
+    "torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "numpy", "PIL", "scipy", "sklearn",
+)  # fmt: skip
 MESSAGE_LENGTH = 2000
 END_FRAMES = 2
 DETAIL_LENGTH = 6000
@@ -78,6 +81,8 @@ def wanted_to_download(error: BaseException) -> bool:
 def message(error: BaseException, context: dict[str, Any]) -> str:
     """One line for the engineer."""
     said = f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{said} here. What can be imported: {', '.join(LIBRARIES)} and the standard library."
     if wanted_to_download(error):
         at_hand = ", ".join(context.get("pretrained", {})) or "none"
         first = said.split("\n", 1)[0][:200]
@@ -122,6 +127,9 @@ class Status:
 
 def run(command: dict[str, Any], status: Status) -> None:
     """Carry out one command in this (forked) process."""
+    if command["command"] == "look":
+        look(command, status)
+        return
     folder = command["pipeline"]
     sys.path.insert(0, folder)
     context = Context.from_dict(command["context"])
@@ -136,6 +144,31 @@ def run(command: dict[str, Any], status: Status) -> None:
         pixels = samples.augmented(parts, context, Path(command["data"]), command["rows"], command["side"])
         with open(command["descriptor"], "wb", closefd=False) as pipe:
             pipe.write(pixels.tobytes())
+
+
+def look(command: dict[str, Any], status: Status) -> None:
+    """Tell what is in sight here of what must not be: folders and files, and names that hold the token."""
+    seen = [path for path in command["paths"] if in_sight(path)]
+    for root in ("/", *sys.path, *(str(folder) for folder in Path.cwd().parents)):
+        for folder, folders, files in os.walk(root):
+            if folder == "/":
+                folders[:] = [name for name in folders if name not in ("proc", "sys")]
+            seen += [os.path.join(folder, name) for name in (*folders, *files) if command["token"] in name]
+        if os.access("/", os.R_OK):
+            break  # all has been walked
+    status({"event": "seen", "paths": seen[:10]})
+
+
+def in_sight(path: str) -> bool:
+    """Whether a file can be read or a folder be listed. Where there is nothing, or we may not, it is not."""
+    try:
+        if os.path.isdir(path):
+            os.listdir(path)
+        else:
+            open(path, "rb").close()
+    except OSError:
+        return False
+    return True
 
 
 def send_predictions(parts: components.Components, context: Context, command: dict[str, Any]) -> None:

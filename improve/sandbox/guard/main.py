@@ -97,7 +97,7 @@ def _become(
         listener = None
         if plan["confine"]:
             landlock.restrict([(path, rights) for path, rights in plan["rules"]], plan["landlock"])
-            listener = seccomp.install(seccomp.program(supervised=True))
+            listener = seccomp.install(seccomp.program(supervised=True, gpu=plan["gpu"]))
         # a greeting; what else is sent is the report of a failure
         socket.send_fds(report, [b"+"], [] if listener is None else [listener])
         if listener is not None:
@@ -142,7 +142,7 @@ def _watch(pid: int, control: socket.socket, woken: socket.socket, listener: int
     supervisor = None
     if listener is not None:
         waiting.register(listener, select.POLLIN)
-        supervisor = Supervisor(listener, os.getpid(), plan["sockets"], plan["processes"])
+        supervisor = Supervisor(listener, os.getpid(), plan["sockets"], plan["processes"], plan["tasks"])
     while True:
         for ready, events in waiting.poll():
             if ready == control.fileno():

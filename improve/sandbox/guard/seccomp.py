@@ -37,21 +37,39 @@ FORBIDDEN: Final = (
     # System V memory and message queues, which outlive a process
     "shmget", "shmat", "shmctl", "msgget", "msgsnd", "msgrcv", "msgctl", "semget", "semop", "semtimedop", "semctl",
     "mq_open", "mq_unlink",
+    # what is in the page cache: a file that two sandboxes see could carry a message by it
+    "mincore", "cachestat",
+)
+ADVICE: Final = ("fadvise64", "readahead")  # what shall be in the page cache; nothing depends on being heeded
+PRETENDED: Final = ("chmod", "fchmod", "fchmodat", "utime", "utimes", "utimensat", "futimesat")
+UNSUPPORTED: Final = (
+    "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
+    "fallocate",  # takes any amount of disk at once, past RLIMIT_FSIZE; the C library writes zeros instead
 )
 # fmt: on
-PRETENDED: Final = ("chmod", "fchmod", "fchmodat", "utime", "utimes", "utimensat", "futimesat")
-UNSUPPORTED: Final = ("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr")
 NOT_ON_HOST_FILES: Final = ("chown", "fchown", "lchown", "fchownat", "truncate")
 SIGNALS: Final = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 FORKS: Final = ("clone", "fork", "vfork")
 NOTIFIED: Final = ("connect", *FORKS, *SIGNALS)
 
 _NEW_NAMESPACES: Final = 0x7E020000  # CLONE_NEW* in clone's flags
-_CLONE_THREAD: Final = 0x00010000
+CLONE_THREAD: Final = 0x00010000
 _STREAM, _SEQPACKET, _SOCKET_TYPES = 1, 5, 0xF
 _ACCESS_AND_TRUNCATE, _TRUNCATE = 0o1003, 0o1000
 _PRCTL: Final = (linux.PR_SET_DUMPABLE, 35)  # 35: PR_SET_MM; undumpable processes would hide their memory from us
-_IOCTL: Final = (0x5412, 0x541C, 0x8901, 0x8902)  # TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP: input and signals
+_PRIO_PROCESS: Final = 0
+_NOWAIT: Final = 0x8  # RWF_NOWAIT: read only what is in the page cache
+_EVICT: Final = (20, 21)  # MADV_COLD, MADV_PAGEOUT
+# TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what programs ask of a descriptor that may be a
+# terminal. Of a file there is nothing to ask: its flags and version outlive a sandbox, and some reserve disk.
+_IOCTL: Final = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# With a GPU, whose driver is asked by hundreds of others: TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP (input and signals),
+# FS_IOC_SETFLAGS and SETVERSION (both widths), FSSETXATTR, FICLONE, FICLONERANGE, FIDEDUPERANGE, FS_IOC_RESVSP,
+# RESVSP64, ZERO_RANGE (files)
+_IOCTL_DENIED: Final = (
+    0x5412, 0x541C, 0x8901, 0x8902, 0x40086602, 0x40046602, 0x40087602, 0x40047602, 0x401C5820, 0x40049409, 0x4020940D,
+    0xC0189436, 0x40305828, 0x4030582A, 0x40305839,
+)  # fmt: skip
 _FCNTL: Final = (8, 10, 15, 1024, 1026)  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY: signals
 _SETTING: Final = {"x86_64": 317, "aarch64": 277}
 _NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
@@ -59,18 +77,27 @@ _NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
 _DENY: Final = bpf.error(errno.EPERM)
 
 
-def program(supervised: bool, machine: str = "") -> bytes:
+def program(supervised: bool, machine: str = "", gpu: bool = False) -> bytes:
     """The filter as the kernel and bubblewrap take it. `supervised`: the stricter one of T1, which needs a guard."""
     machine = machine or os.uname().machine
     named: dict[str, bpf.Body] = dict.fromkeys(FORBIDDEN, bpf.answer(_DENY))
+    named |= dict.fromkeys(ADVICE, bpf.answer(bpf.error(0)))
+    named |= dict.fromkeys(UNSUPPORTED, bpf.answer(bpf.error(errno.EOPNOTSUPP)))
     named["clone3"] = bpf.answer(bpf.error(errno.ENOSYS))  # its flags lie in memory; libraries fall back to clone
     named["prctl"] = bpf.if_one_of(0, _PRCTL, _DENY, bpf.ALLOW)
-    named["ioctl"] = bpf.if_one_of(1, _IOCTL, _DENY, bpf.ALLOW)
+    named["ioctl"] = bpf.if_one_of(1, _IOCTL, bpf.ALLOW, bpf.error(errno.ENOTTY))
+    if gpu:
+        named["ioctl"] = bpf.if_one_of(1, _IOCTL_DENIED, _DENY, bpf.ALLOW)
+    named["madvise"] = bpf.if_one_of(2, _EVICT, bpf.error(errno.EINVAL), bpf.ALLOW)
+    named["preadv2"] = bpf.argument(5) + bpf.if_any_bit(_NOWAIT, bpf.answer(bpf.error(errno.EOPNOTSUPP)))
+    named["preadv2"] += bpf.answer(bpf.ALLOW)
     named["fcntl"] = bpf.if_one_of(1, _FCNTL, _DENY, bpf.ALLOW)
     named["personality"] = bpf.if_one_of(0, (0, 0xFFFFFFFF), bpf.ALLOW, _DENY)
     named["prlimit64"] = bpf.if_one_of(0, (0,), bpf.ALLOW, _DENY)
-    named["setpriority"] = bpf.if_one_of(1, (0,), bpf.ALLOW, _DENY)
-    for name in ("sched_setscheduler", "sched_setparam", "sched_setattr"):
+    # whose (1) is 0 for oneself; but with another kind (0) than one process it is all of one's group or user
+    named["setpriority"] = bpf.argument(0) + bpf.if_equal(_PRIO_PROCESS, bpf.if_one_of(1, (0,), bpf.ALLOW, _DENY))
+    named["setpriority"] += bpf.answer(_DENY)
+    for name in ("sched_setscheduler", "sched_setparam", "sched_setattr", "sched_setaffinity"):
         named[name] = bpf.if_one_of(0, (0,), bpf.ALLOW, _DENY)
     named["socket"] = _sockets(supervised)
     named["clone"] = _clones(supervised)
@@ -95,14 +122,11 @@ def _unix_types() -> bpf.Body:
 
 def _clones(supervised: bool) -> bpf.Body:
     body = bpf.argument(0) + bpf.if_any_bit(_NEW_NAMESPACES, bpf.answer(_DENY))
-    if supervised:
-        body += bpf.if_any_bit(_CLONE_THREAD, bpf.answer(bpf.ALLOW)) + bpf.answer(bpf.NOTIFY)
-    return body + bpf.answer(bpf.ALLOW)
+    return body + bpf.answer(bpf.NOTIFY if supervised else bpf.ALLOW)
 
 
 def _shared_host() -> dict[str, bpf.Body]:
     named: dict[str, bpf.Body] = dict.fromkeys(PRETENDED, bpf.answer(bpf.error(0)))
-    named |= dict.fromkeys(UNSUPPORTED, bpf.answer(bpf.error(errno.EOPNOTSUPP)))
     named |= dict.fromkeys(NOT_ON_HOST_FILES, bpf.answer(_DENY))
     named |= {name: bpf.answer(bpf.NOTIFY) for name in NOTIFIED if name != "clone"}
     # Landlock before its third version lets a file that may be read be emptied

@@ -38,15 +38,18 @@ class _Call(NamedTuple):
 class Supervisor:
     """Answers for the processes below `guard`, the process that runs it.
 
-    `sockets` are the folders in which a unix socket may be connected to. `processes` is how many may run at once.
+    `sockets` are the folders in which a unix socket may be connected to. `processes` is how many may run at once, and
+    `tasks` how many threads they may have, all together.
     """
 
-    def __init__(self, listener: int, guard: int, sockets: Sequence[str], processes: int) -> None:
+    def __init__(self, listener: int, guard: int, sockets: Sequence[str], processes: int, tasks: int) -> None:
         self._listener = listener
         self._guard = guard
         self._sockets = tuple(os.path.realpath(folder) + "/" for folder in sockets)
         self._processes = processes
+        self._tasks = tasks
         self._connect = syscalls.number("connect")
+        self._clone = syscalls.number("clone")
         self._forks = {syscalls.number(name) for name in seccomp.FORKS}
 
     def answer_one(self) -> None:
@@ -64,7 +67,10 @@ class Supervisor:
             # a full queue of the listening side must not hold up the other answers
             threading.Thread(target=self._answer_connect, args=(call,), daemon=True).start()
         elif number in self._forks:
-            full = len(tree.descendants(self._guard)) >= self._processes
+            inside = tree.descendants(self._guard)
+            full = tree.threads(inside) >= self._tasks
+            if not (number == self._clone and call.arguments[0] & seccomp.CLONE_THREAD):
+                full = full or len(inside) >= self._processes
             self._reply(call, errno.EAGAIN if full else None)
         else:
             self._reply(call, None if self._may_signal(call) else errno.EPERM)

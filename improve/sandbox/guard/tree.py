@@ -8,6 +8,18 @@ import time
 from collections.abc import Iterable
 
 
+def threads(pids: Iterable[int]) -> int:
+    """How many threads these processes have, all together."""
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                total += int(file.read().rpartition(b")")[2].split()[17])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return total
+
+
 def parents() -> dict[int, int]:
     """The parent of every visible process, by process id. Zombies are included."""
     found: dict[int, int] = {}
