@@ -36,10 +36,16 @@ class Prompt:
 class Verdict(str, enum.Enum):
     """What became of a candidate."""
 
-    ACCEPTED = "accepted"
+    ACCEPTED = "accepted"  # it is better
+    KEPT = "kept (within noise)"  # it looks better, and the search goes on from it; that it is better is not shown
     REJECTED = "rejected"
     WITHIN_NOISE = "rejected (within noise)"
     FAILED = "failed"
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the candidate becomes the incumbent."""
+        return self in (Verdict.ACCEPTED, Verdict.KEPT)
 
 
 class Reason(str, enum.Enum):

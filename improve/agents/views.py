@@ -50,15 +50,15 @@ def dump(value: Any) -> str:
 def history(steps: Sequence[Step], full: int) -> str:
     """The newest `full` steps in full, older ones without their notes, within `HISTORY_LENGTH` characters.
 
-    Where that is too little for all, the oldest steps that were not accepted are left out first, then the oldest of
-    all; how many were left out is said.
+    Where that is too little for all, the oldest steps that were rejected are left out first, then those that failed,
+    then the oldest of all; how many were left out is said.
     """
     texts = [_step(step, recent=place >= len(steps) - full) for place, step in enumerate(steps)]
     left = sum(map(len, texts)) - HISTORY_LENGTH
     dropped: set[int] = set()
-    for wanted in (lambda step: step.verdict != "accepted", lambda step: True):
+    for wanted in ("rejected", "failed", ""):
         for place, step in enumerate(steps):
-            if left > 0 and place not in dropped and wanted(step):
+            if left > 0 and place not in dropped and step.verdict.startswith(wanted):
                 dropped.add(place)
                 left -= len(texts[place])
     note = f"# {len(dropped)} older steps are left out\n" if dropped else ""

@@ -25,6 +25,7 @@ from improve.record.journal import Record
 COMPONENT_STYLES = {"data": "cyan", "model": "magenta", "training": "yellow"}
 VERDICT_STYLES = {
     Verdict.ACCEPTED: "bold green",
+    Verdict.KEPT: "green",
     Verdict.REJECTED: "red",
     Verdict.WITHIN_NOISE: "dim",
     Verdict.FAILED: "bold red",

@@ -196,7 +196,7 @@ def comparison(history: History) -> str:
 
 
 def accepted_sentence(history: History) -> str:
-    """ "3 of 8 changes (2 rejected, 2 within noise, 1 failed)"."""
+    """ "3 of 8 changes (1 kept unproved, 2 rejected, 1 within noise, 1 failed)"."""
     if not history.judged:
         return f"no {_try(history)} was tried"
     others = not_accepted(history)
@@ -213,6 +213,11 @@ def _try(history: History) -> str:
 
 
 def not_accepted(history: History) -> str:
-    """ "2 rejected, 2 within noise, 1 failed"."""
-    names = ((Verdict.REJECTED, "rejected"), (Verdict.WITHIN_NOISE, "within noise"), (Verdict.FAILED, "failed"))
+    """ "1 kept unproved, 2 rejected, 1 within noise, 1 failed"."""
+    names = (
+        (Verdict.KEPT, "kept unproved"),
+        (Verdict.REJECTED, "rejected"),
+        (Verdict.WITHIN_NOISE, "within noise"),
+        (Verdict.FAILED, "failed"),
+    )
     return ", ".join(f"{history.count(verdict)} {name}" for verdict, name in names if history.count(verdict))

@@ -14,8 +14,9 @@ from improve.domain import Verdict
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]")
 _KEPT = "\n\t"
 
-MARKS = {Verdict.ACCEPTED: "✔", Verdict.REJECTED: "✘", Verdict.WITHIN_NOISE: "~", Verdict.FAILED: "!"}
-ASCII_MARKS = {Verdict.ACCEPTED: "+", Verdict.REJECTED: "x", Verdict.WITHIN_NOISE: "~", Verdict.FAILED: "!"}
+_MARKED = (Verdict.ACCEPTED, Verdict.KEPT, Verdict.REJECTED, Verdict.WITHIN_NOISE, Verdict.FAILED)
+MARKS = dict(zip(_MARKED, "✔≈✘~!", strict=True))
+ASCII_MARKS = dict(zip(_MARKED, "+=x~!", strict=True))
 
 
 def clean(text: str) -> str:

@@ -75,7 +75,8 @@ class Step:
 
     @property
     def accepted(self) -> bool:
-        return self.verdict.startswith("accepted")
+        """Whether the team went on from it."""
+        return self.verdict.startswith(("accepted", "kept"))
 
     @property
     def failed(self) -> bool:
@@ -83,7 +84,7 @@ class Step:
 
     @property
     def within_noise(self) -> bool:
-        return "noise" in self.verdict
+        return self.verdict.startswith("rejected") and "noise" in self.verdict
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from improve.expert.recipe import settings_in
 
 _OUTCOMES = (
+    ("kept", "It was a little better, though not surely so, and was kept."),
     ("noise", "It was a little better, but by too little to tell it from chance, so it was not kept."),
     ("accepted", "It helped and was kept."),
     ("rejected", "It did not help and was not kept."),

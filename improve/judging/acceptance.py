@@ -2,25 +2,36 @@
 
 `paper`: any increase in accuracy is accepted, as in the paper.
 `paired`: candidate and incumbent answered the same images, so only the images that exactly one of them gets right
-carry evidence. The exact one-sided McNemar test asks how likely at least so many wins are if both are equally good.
+carry evidence. The exact one-sided McNemar test asks how likely at least so many wins are if both *trained networks*
+are equally good. Trained again with another seed, each would be another network.
+`racing` knows that, and asks for further trainings where they may decide: see `racing.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
+import enum
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from improve.domain import Verdict
-from improve.judging.scoring import Answers, Labels
+from improve.judging.evidence import Rows, Shown, Tally
+
+
+class Further(enum.Enum):
+    """What a rule wants to see before it decides: one more training, with a new seed."""
+
+    CANDIDATE = "candidate"
+    INCUMBENT = "incumbent"
 
 
 @dataclass(frozen=True)
 class Judgement:
     """A verdict, why (one line), and the evidence.
 
-    `wins`: images that only the candidate gets right; `losses`: images that only the incumbent gets right;
-    `p_value`: of the exact one-sided McNemar test, None where nothing was compared.
+    `wins`: images that only the candidate gets right; `losses`: images that only the incumbent gets right (means over
+    all pairs of trainings, rounded); `p_value`: one-sided, None where nothing was compared. `effect`, `low`, `high`:
+    the difference of the accuracies with its 95% interval, for a rule that knows it. `trainings`: how many of the
+    candidate and of the incumbent were looked at.
     """
 
     verdict: Verdict
@@ -28,48 +39,83 @@ class Judgement:
     wins: int = 0
     losses: int = 0
     p_value: float | None = None
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    trainings: tuple[int, int] = (0, 0)
 
 
-def judge(rule: str, candidate: Answers | None, incumbent: Answers | None, labels: Labels, alpha: float) -> Judgement:
-    """Compare the answers of a candidate (None: it failed) with the incumbent's (None: there is none yet).
+@dataclass(frozen=True)
+class Race:
+    """What a rule decides from: the trainings of a candidate and of the incumbent, as rows of a tally.
 
-    `rule` is "paired" or "paper"; `alpha` is the largest p-value that `paired` accepts. A candidate that failed
-    never outranks anything; any score outranks having none. Both rules reject a candidate that is not more
-    accurate; "within noise" is only said of a candidate that is more accurate, but by too little to be sure.
-    Raises `ValueError` on an unknown rule or on answers that do not match the labels.
+    `others`: what all other pipelines of the run show of training luck. `races`: how many the run has had, with this
+    one; `further`: its trainings beyond one a candidate. `final`: no further training can be had.
     """
-    if rule not in ("paired", "paper"):
-        raise ValueError(f"unknown acceptance rule {rule!r}")
-    if candidate is None:
-        return Judgement(Verdict.FAILED, "failed: it has no score")
-    _check(candidate, labels)
-    if incumbent is None:
-        return Judgement(Verdict.ACCEPTED, "accepted: the first pipeline with a score")
-    _check(incumbent, labels)
-    right, was_right = candidate == labels, incumbent == labels
-    wins, losses = int((right & ~was_right).sum()), int((was_right & ~right).sum())
-    p_value = mcnemar(wins, losses)
-    verdict = _verdict(rule, wins, losses, p_value, alpha)
-    threshold = "" if rule == "paper" else f", accepted up to {alpha:g}"
-    evidence = f"{wins} images won, {losses} lost (p = {p_value:.2g}{threshold})"
-    return Judgement(verdict, f"{verdict.value}: {evidence}", wins, losses, p_value)
+
+    tally: Tally
+    candidate: Rows
+    incumbent: Rows
+    others: Shown = field(default_factory=Shown)
+    races: int = 1
+    further: int = 0
+    final: bool = False
+
+
+def without_comparison(has_score: bool, why: str = "it has no score") -> Judgement:
+    """Where there is nothing to compare: a candidate that failed never outranks anything, any score outranks none."""
+    if has_score:
+        return Judgement(Verdict.ACCEPTED, "accepted: the first pipeline with a score", trainings=(1, 0))
+    return Judgement(Verdict.FAILED, f"failed: {why}")
+
+
+class Rule(Protocol):
+    """Decides a race, or asks for one more training. Both pipelines have at least one."""
+
+    def judge(self, race: Race) -> Judgement | Further: ...
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Any increase."""
+
+    def judge(self, race: Race) -> Judgement:
+        wins, losses = _images(race)
+        verdict = Verdict.ACCEPTED if wins > losses else Verdict.REJECTED
+        return _judgement(verdict, wins, losses, mcnemar(wins, losses), "")
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What the exact McNemar test finds better, with a p-value of at most `alpha`.
+
+    A candidate that is not more accurate is rejected; "within noise" is only said of one that is, by too little.
+    """
+
+    alpha: float
+
+    def judge(self, race: Race) -> Judgement:
+        wins, losses = _images(race)
+        p_value = mcnemar(wins, losses)
+        verdict = Verdict.ACCEPTED if p_value <= self.alpha else Verdict.WITHIN_NOISE
+        if wins <= losses:
+            verdict = Verdict.REJECTED
+        return _judgement(verdict, wins, losses, p_value, f", accepted up to {self.alpha:g}")
 
 
 def mcnemar(wins: int, losses: int) -> float:
     """P(at least `wins` of `wins + losses` fair coin tosses): the exact one-sided McNemar test."""
-    from scipy.stats import binom  # as in scoring.wilson
+    from scipy.special import bdtrc  # as in scoring.wilson
 
-    return float(binom.sf(wins - 1, wins + losses, 0.5))
-
-
-def _verdict(rule: str, wins: int, losses: int, p_value: float, alpha: float) -> Verdict:
-    if wins <= losses:
-        return Verdict.REJECTED
-    if rule == "paper" or p_value <= alpha:
-        return Verdict.ACCEPTED
-    return Verdict.WITHIN_NOISE
+    return float(bdtrc(wins - 1, wins + losses, 0.5)) if wins else 1.0
 
 
-def _check(answers: Answers, labels: Labels) -> None:
-    if answers.shape != labels.shape or not np.issubdtype(answers.dtype, np.integer):
-        raise ValueError(f"answers {answers.dtype}{answers.shape} do not match labels {labels.shape}")
+def _images(race: Race) -> tuple[int, int]:
+    """Wins and losses of the first training of each."""
+    ours, theirs = race.candidate[:1], race.incumbent[:1]
+    return round(race.tally.won(ours, theirs)), round(race.tally.won(theirs, ours))
+
+
+def _judgement(verdict: Verdict, wins: int, losses: int, p_value: float, threshold: str) -> Judgement:
+    evidence = f"{wins} images won, {losses} lost (p = {p_value:.2g}{threshold})"
+    return Judgement(verdict, f"{verdict.value}: {evidence}", wins, losses, p_value, trainings=(1, 1))

@@ -15,11 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from improve.config.schema import AcceptanceConfig
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Split
 from improve.errors import ResumeError
-from improve.judging.acceptance import judge
+from improve.judging.acceptance import Judgement
+from improve.judging.rules import configured
 from improve.judging.scoring import Answers, answers, confusion_matrix, load_predictions, score
+from improve.judging.standings import Standings
 from improve.record.history import History, Iteration
 from improve.record.kinds import ScoreRecord, TestRecord
 
@@ -113,7 +116,8 @@ def _scored(what: str, record: ScoreRecord | TestRecord, folder: Path, labels: n
 
 def _verdicts(history: History, known: Mapping[int, Answers], labels: np.ndarray | None) -> Iterator[Check]:
     """Each verdict from the answers of candidate and incumbent, by the run's rule."""
-    rule = history.run["config"].get("acceptance", {})
+    settings = history.run["config"].get("acceptance", {})
+    standings = Standings(configured(AcceptanceConfig(**settings), history.planned))
     best: int | None = None
     for iteration in history.iterations:
         verdict = iteration.verdict
@@ -127,10 +131,12 @@ def _verdicts(history: History, known: Mapping[int, Answers], labels: np.ndarray
             yield Check(what, None, "its predictions or labels are not to be had")
             best = verdict["incumbent"]
         else:
-            before = known[best] if best is not None else None
-            again = judge(str(rule.get("rule")), given, before, labels, float(rule.get("alpha", 0.0)))
-            accepted = again.verdict.value == "accepted"
-            best = iteration.number if accepted else best
+            entry = standings.enter(iteration.number, given == labels)
+            again = standings.judge(entry, final=True)
+            assert isinstance(again, Judgement)
+            if again.verdict.replaces:
+                standings.replace(entry)
+                best = iteration.number
             same = (again.verdict.value, again.wins, again.losses, best) == (
                 verdict["verdict"], verdict["wins"], verdict["losses"], verdict["incumbent"],
             )  # fmt: skip

@@ -6,6 +6,7 @@ A run that was killed, or that is still going on, reads like any other; what it 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -75,8 +76,19 @@ class Iteration:
 
     @property
     def accuracy(self) -> float | None:
-        """Accuracy on the selection split, in [0, 1]; None if the candidate has no valid score."""
-        return self.score["accuracy"] if self.score and self.score["failure"] is None else None
+        """Accuracy on the selection split, in [0, 1], mean over trainings; None if the candidate has no valid score."""
+        if self.score is None or self.score["failure"]:
+            return None
+        mean = self.verdict.get("accuracy") if self.verdict else None
+        return self.score["accuracy"] if mean is None else mean
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval of the accuracy over images, of as many as one training was scored on."""
+        if self.score is None or self.accuracy is None:
+            return None
+        moved = self.accuracy - self.score["accuracy"]
+        return max(0.0, self.score["low"] + moved), min(1.0, self.score["high"] + moved)
 
     @property
     def gain(self) -> float | None:
@@ -86,8 +98,20 @@ class Iteration:
         return self.accuracy - self.incumbent_accuracy
 
     @property
+    def best_accuracy(self) -> float | None:
+        """Accuracy of the best pipeline after the verdict, as it was known then; None if there is none."""
+        if self.verdict is None or self.verdict["incumbent"] is None:
+            return None
+        return self.accuracy if self.verdict["incumbent"] == self.number else self.incumbent_accuracy
+
+    @property
     def outcome(self) -> Verdict | None:
         return Verdict(self.verdict["verdict"]) if self.verdict else None
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the search went on from its candidate."""
+        return self.outcome is not None and self.outcome.replaces
 
     @property
     def repairs(self) -> int:
@@ -258,6 +282,9 @@ def _iterations(records: list[Record]) -> tuple[Iteration, ...]:
     for number in sorted(groups):
         accuracy = next((past.accuracy for past in built if past.number == incumbent), None)
         iteration = _iteration(number, groups[number], incumbent, accuracy)
+        again = iteration.verdict.get("incumbent_accuracy") if iteration.verdict else None
+        if again is not None:  # the incumbent may have been trained again since
+            iteration = dataclasses.replace(iteration, incumbent_accuracy=again)
         if iteration.verdict:
             incumbent = iteration.verdict["incumbent"]
         built.append(iteration)

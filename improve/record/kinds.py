@@ -148,9 +148,16 @@ class VerdictRecord(TypedDict):
     component: str  # as in ProposalRecord; "all" for a whole pipeline, "" if the analyst gave no usable answer
     verdict: str  # a domain.Verdict
     note: str  # one line: why
-    wins: int  # selection images that only the candidate gets right
+    wins: int  # selection images that only the candidate gets right; where trainings were repeated, a mean, rounded
     losses: int  # … that only the incumbent gets right
-    p_value: float | None  # exact McNemar, one-sided
+    p_value: float | None  # one-sided: exact McNemar, or over images and trainings (acceptance=racing)
+    # Earlier versions do not record the following.
+    effect: float | None  # racing: accuracy gained; 95% interval over images and trainings: low to high
+    low: float | None
+    high: float | None
+    trainings: list[int]  # of the candidate and of the incumbent, that it was decided from
+    accuracy: float | None  # on the selection images, mean over the candidate's trainings
+    incumbent_accuracy: float | None  # … over those of the incumbent before the verdict
     incumbent: int | None  # iteration of the best pipeline after this verdict
 
 

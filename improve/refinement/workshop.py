@@ -16,14 +16,15 @@ import numpy as np
 from improve.agents import views
 from improve.agents.parsing import Proposal
 from improve.agents.team import NoUsableReply, Team
-from improve.config.schema import AcceptanceConfig, StrategyConfig
-from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason, Verdict
+from improve.config.schema import StrategyConfig
+from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason
 from improve.execution.length import Length
 from improve.execution.local import Fit
 from improve.execution.warm import Key
-from improve.judging.acceptance import Judgement, judge
+from improve.judging.acceptance import Judgement, Rule, without_comparison
 from improve.judging.audit import audit
 from improve.judging.scoring import Answers
+from improve.judging.standings import Entry, Standings
 from improve.refinement import samples
 from improve.refinement.trials import Parent, Trials
 from improve.strategies import Candidate, Strategy
@@ -35,11 +36,10 @@ MAX_REFUSALS = 3  # iterations in a row that the language model declines, after 
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The best accepted pipeline so far."""
+    """The best pipeline so far."""
 
     iteration: int
     pipeline: Pipeline
-    answers: Answers
     log: views.TrainingLog
     length: Length  # of its training
 
@@ -53,18 +53,18 @@ class Attempt:
     component: str
     feedback: str = ""
     fit: Fit | None = None
-    answers: Answers | None = None
+    answers: Answers | None = None  # of its first training
+    entry: Entry | None = None
     failure: Failure | None = None
 
 
 class Workshop:
     """One run's state. `steps` is the history that the analyst reads; all its numbers come from the journal."""
 
-    def __init__(
-        self, strategy: Strategy, settings: StrategyConfig, rule: AcceptanceConfig, team: Team, trials: Trials
-    ) -> None:
-        self.strategy, self.settings, self.rule = strategy, settings, rule
+    def __init__(self, strategy: Strategy, settings: StrategyConfig, rule: Rule, team: Team, trials: Trials) -> None:
+        self.strategy, self.settings = strategy, settings
         self.team, self.trials = team, trials
+        self.standings = Standings(rule)
         self.incumbent: Incumbent | None = None
         self.first: int | None = None  # the iteration of the first pipeline that had a score
         self.steps: list[views.Step] = []
@@ -211,20 +211,22 @@ class Workshop:
         return [] if self.first is None else [("test", self.first)]
 
     def _judge(self, attempt: Attempt) -> tuple[Attempt, Judgement]:
-        """The verdict; a candidate that would be accepted must pass the audit."""
+        """The verdict; a candidate that the search would go on from must pass the audit."""
         given = attempt.answers
         if attempt.failure is None and given is not None:
-            before = self.incumbent.answers if self.incumbent else None
-            judgement = judge(self.rule.rule, given, before, self.trials.labels, self.rule.alpha)
-            if judgement.verdict is not Verdict.ACCEPTED:
+            entry = self.standings.enter(attempt.iteration, given == self.trials.labels)
+            judgement = self.standings.judge(entry, final=True)
+            assert isinstance(judgement, Judgement)
+            attempt = dataclasses.replace(attempt, entry=entry)
+            if not judgement.verdict.replaces:
                 return attempt, judgement
             failure = audit(self.trials.journal, self.trials.executor, self.trials.dataset, attempt.iteration, given)
             if failure is None:
                 return attempt, judgement
-            attempt = dataclasses.replace(attempt, answers=None, failure=failure)
+            attempt = dataclasses.replace(attempt, answers=None, entry=None, failure=failure)
         failure = attempt.failure
         assert failure is not None
-        return attempt, Judgement(Verdict.FAILED, f"failed: {failure.reason.value}: {failure.message}")
+        return attempt, without_comparison(has_score=False, why=f"{failure.reason.value}: {failure.message}")
 
     def _conclude(self, attempt: Attempt) -> None:
         """Judge, record the verdict, change the incumbent if it is one, and let the summarizer say a sentence."""
@@ -232,10 +234,10 @@ class Workshop:
         iteration = attempt.iteration
         self._last_failure = attempt.failure or self._last_failure
         self._count_refusals(attempt.failure)
-        before = self.incumbent
-        if judgement.verdict is Verdict.ACCEPTED and attempt.candidate and attempt.answers is not None and attempt.fit:
-            pipeline, fit = attempt.candidate.pipeline, attempt.fit
-            self.incumbent = Incumbent(iteration, pipeline, attempt.answers, self._log(fit), fit.length)
+        before, leading = self.incumbent, self.standings.incumbent
+        if judgement.verdict.replaces and attempt.candidate and attempt.entry and attempt.fit:
+            self.incumbent = Incumbent(iteration, attempt.candidate.pipeline, self._log(attempt.fit), attempt.fit.length)
+            self.standings.replace(attempt.entry)
             self.first = iteration if self.first is None else self.first
         self.trials.journal.once(
             f"verdict-{iteration}",
@@ -248,6 +250,12 @@ class Workshop:
                 "wins": judgement.wins,
                 "losses": judgement.losses,
                 "p_value": judgement.p_value,
+                "effect": judgement.effect,
+                "low": judgement.low,
+                "high": judgement.high,
+                "trainings": list(judgement.trainings),
+                "accuracy": self.standings.accuracy(attempt.entry) if attempt.entry else None,
+                "incumbent_accuracy": self.standings.accuracy(leading) if leading else None,
                 "incumbent": self.incumbent.iteration if self.incumbent else None,
             },
         )
@@ -272,13 +280,13 @@ class Workshop:
 
     def _step(self, attempt: Attempt, judgement: Judgement) -> views.Step:
         rows = attempt.fit.rows if attempt.fit else ()
-        given, failure = attempt.answers, attempt.failure
+        entry, failure = attempt.entry, attempt.failure
         return views.Step(
             iteration=attempt.iteration,
             component=attempt.component,
             tried=attempt.feedback or "a first pipeline",
             verdict=judgement.verdict.value,
-            accuracy=float(np.mean(given == self.trials.labels)) if given is not None else None,
+            accuracy=self.standings.accuracy(entry) if entry else None,
             train_accuracy=rows[-1].get("train_accuracy") if rows else None,
             validation_accuracy=max((r.get("validation_accuracy", 0.0) for r in rows), default=None),
             reason=f"{failure.reason.value}: {failure.message}" if failure else "",

@@ -11,6 +11,7 @@ from improve.record.history import History, Iteration
 
 MARK_NAMES = {
     Verdict.ACCEPTED: "accepted",
+    Verdict.KEPT: "kept",
     Verdict.REJECTED: "rejected",
     Verdict.WITHIN_NOISE: "noise",
     Verdict.FAILED: "failed",
@@ -92,9 +93,9 @@ class _Frame:
     top, left = 14.0, 48.0
 
     def __init__(self, judged: list[Iteration], last: int, width: float, height: float) -> None:
-        scores = [iteration.score for iteration in judged if iteration.score and iteration.accuracy is not None]
-        low = min((score["low"] for score in scores), default=0.0)
-        high = max((score["high"] for score in scores), default=1.0)
+        intervals = [iteration.interval for iteration in judged if iteration.interval]
+        low = min((ends[0] for ends in intervals), default=0.0)
+        high = max((ends[1] for ends in intervals), default=1.0)
         margin = max(0.01, 0.06 * (high - low))
         self.low, self.high = max(0.0, low - margin), min(1.0, high + margin)
         self.last = last
@@ -116,9 +117,9 @@ def _point(iteration: Iteration, frame: _Frame) -> Point:
     assert iteration.outcome is not None
     where = "First pipeline" if iteration.number == 0 else f"Iteration {iteration.number}, {iteration.label}"
     title = f"{where}: {iteration.outcome.value}"
-    scored = iteration.score if iteration.accuracy is not None else None
-    if scored:
-        title += f", {percent(scored['accuracy'])} ({interval(scored['low'], scored['high'])})"
+    accuracy, ends = iteration.accuracy, iteration.interval
+    if accuracy is not None and ends is not None:
+        title += f", {percent(accuracy)} ({interval(*ends)})"
         if iteration.gain is not None:
             title += f", {points(iteration.gain)}"
     return Point(
@@ -126,20 +127,18 @@ def _point(iteration: Iteration, frame: _Frame) -> Point:
         component=iteration.label if iteration.label in ("data", "model", "training") else "all",
         mark=MARK_NAMES[iteration.outcome],
         x=frame.x(iteration.number),
-        y=frame.y(scored["accuracy"]) if scored else frame.lane,
-        low=frame.y(scored["low"]) if scored else None,
-        high=frame.y(scored["high"]) if scored else None,
+        y=frame.lane if accuracy is None else frame.y(accuracy),
+        low=frame.y(ends[0]) if ends else None,
+        high=frame.y(ends[1]) if ends else None,
         title=title,
     )
 
 
 def _best_line(judged: list[Iteration], frame: _Frame) -> str:
     """Steps through the accuracy of the incumbent after each verdict."""
-    accuracies = {iteration.number: iteration.accuracy for iteration in judged}
     path: list[str] = []
     for iteration in judged:
-        best = iteration.verdict["incumbent"] if iteration.verdict else None
-        accuracy = accuracies.get(best) if best is not None else None
+        accuracy = iteration.best_accuracy
         if accuracy is not None:
             x, y = frame.x(iteration.number), frame.y(accuracy)
             path.append(f"H{x} V{y}" if path else f"M{x} {y}")

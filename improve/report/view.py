@@ -212,8 +212,8 @@ def _classes(history: History, files: RunFiles) -> tuple[ClassView, ...]:
 
 
 def _samples(iteration: Iteration, files: RunFiles) -> str | None:
-    """What an accepted data component makes of training images."""
+    """What a data component that was kept makes of training images."""
     training = iteration.training
     # Runs of earlier versions have no samples.
-    name = training.get("samples") if training and iteration.outcome is Verdict.ACCEPTED else None
+    name = training.get("samples") if training and iteration.replaces else None
     return _picture(name, files) if name else None

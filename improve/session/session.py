@@ -22,6 +22,7 @@ from improve.errors import BudgetError, Interrupted, LLMError, RunChanged, RunFa
 from improve.execution import machine
 from improve.execution.cell import new_zygote
 from improve.execution.local import LocalExecutor, hard_limit
+from improve.judging.rules import configured
 from improve.pipeline.architecture import informed
 from improve.pipeline.export import export
 from improve.pipeline.fetch_weights import fetch_weights
@@ -169,7 +170,8 @@ class Session:
         brief = brief_of(dataset, executor, order.strategy)
         team = Team(order.backend, order.prompts, journal, self.folder, brief, display.phase, budget)
         trials = Trials(dataset, executor, journal, self.folder, budget)
-        return Workshop(order.strategy, self.config.strategy, self.config.acceptance, team, trials)
+        rule = configured(self.config.acceptance, self.config.strategy.iterations)
+        return Workshop(order.strategy, self.config.strategy, rule, team, trials)
 
     def _training(self, dataset: Dataset) -> Training:
         """What the budget must know of trainings."""

@@ -86,6 +86,7 @@ def row(history: History, iteration: Iteration) -> Values:
         "component": iteration.label,
         "verdict": verdict["verdict"] if verdict else None,
         "accepted": int(iteration.outcome is Verdict.ACCEPTED),
+        "kept": int(iteration.replaces),
         "failure": iteration.failure["reason"] if iteration.failure else None,
         "repairs": iteration.repairs,
         "selection/accuracy": iteration.accuracy,

@@ -38,7 +38,7 @@ def test_the_paper_protocol_fixes_its_rules_and_names_its_folder() -> None:
 
 def test_the_default_is_honest() -> None:
     honest = composed(*SMALL)
-    assert (honest.protocol, honest.acceptance.rule, honest.strategy.repairs) == ("honest", "paired", 2)
+    assert (honest.protocol, honest.acceptance.rule, honest.strategy.repairs) == ("honest", "racing", 2)
     assert "paper" not in run_name(honest)
 
 

@@ -16,13 +16,14 @@ import numpy as np
 import psutil
 import pytest
 
-from improve.config.schema import AcceptanceConfig, StrategyConfig
+from improve.config.schema import StrategyConfig
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Verdict
 from improve.execution import local, machine
 from improve.execution.cell import Cell
 from improve.execution.local import derived_seed, subset_size
 from improve.judging import audit as audit_module
+from improve.judging.acceptance import Paired
 from improve.judging.scoring import Answers
 from improve.record.journal import Journal, Record
 from improve.refinement.trials import Trials
@@ -224,7 +225,7 @@ class Roles:
 def test_orders_in_the_output_reach_the_roles_as_plain_text_and_decide_nothing(
     bench: Bench, task: Dataset, tmp_path: Path
 ) -> None:
-    settings, rule = StrategyConfig("iterative", repairs=1), AcceptanceConfig("paired")
+    settings, rule = StrategyConfig("iterative", repairs=1), Paired(0.2)
     opened, roles = Journal(tmp_path), Roles()
     trials = Trials(task, bench, opened, bench.folder, None)
     workshop = Workshop(find("iterative"), settings, rule, roles, trials)  # type: ignore[arg-type]

@@ -11,19 +11,22 @@ from hypothesis import strategies as st
 
 from improve.config.schema import AcceptanceConfig
 from improve.domain import Verdict
-from improve.judging.acceptance import Judgement, judge, mcnemar
-from improve.judging.scoring import NO_ANSWER
+from improve.judging.acceptance import Judgement, Paired, Paper, Race, Rule, mcnemar, without_comparison
+from improve.judging.evidence import Tally
+from improve.judging.racing import Racing
+from improve.judging.rules import configured
 
 COUNTS = st.integers(0, 60)
 ALPHAS = st.floats(0.001, 0.6)
 
 
-def compare(rule: str, wins: int, losses: int, both: int = 5, neither: int = 5, alpha: float = 0.2) -> Judgement:
+def compare(rule: Rule, wins: int, losses: int, both: int = 5, neither: int = 5) -> Judgement:
     """Judge answers in which exactly so many images are won, lost, right twice and wrong twice."""
-    labels = np.zeros(wins + losses + both + neither, dtype=np.int64)
-    right = np.array([1] * wins + [0] * losses + [1] * both + [0] * neither)
-    was_right = np.array([0] * wins + [1] * losses + [1] * both + [0] * neither)
-    return judge(rule, np.where(right, 0, 3), np.where(was_right, 0, NO_ANSWER), labels, alpha)
+    right = np.array([1] * wins + [0] * losses + [1] * both + [0] * neither, bool)
+    was_right = np.array([0] * wins + [1] * losses + [1] * both + [0] * neither, bool)
+    judgement = rule.judge(Race(Tally.of(np.array([right, was_right])), [0], [1]))
+    assert isinstance(judgement, Judgement)
+    return judgement
 
 
 @pytest.mark.parametrize(("wins", "losses"), list(itertools.product(range(8), range(8))))
@@ -48,13 +51,13 @@ def test_evidence_grows_with_wins_and_shrinks_with_losses(wins: int, losses: int
 @given(COUNTS, COUNTS, ALPHAS)
 def test_a_win_more_never_loses_the_verdict(wins: int, losses: int, alpha: float) -> None:
     order = [Verdict.REJECTED, Verdict.WITHIN_NOISE, Verdict.ACCEPTED]
-    ranks = [order.index(compare("paired", wins + more, losses, alpha=alpha).verdict) for more in range(3)]
+    ranks = [order.index(compare(Paired(alpha), wins + more, losses).verdict) for more in range(3)]
     assert ranks == sorted(ranks)
 
 
 @given(COUNTS, COUNTS, ALPHAS)
 def test_verdicts_follow_accuracy_and_evidence(wins: int, losses: int, alpha: float) -> None:
-    paired, paper = compare("paired", wins, losses, alpha=alpha), compare("paper", wins, losses, alpha=alpha)
+    paired, paper = compare(Paired(alpha), wins, losses), compare(Paper(), wins, losses)
     assert (paired.wins, paired.losses) == (wins, losses)
     assert paired.p_value == paper.p_value == mcnemar(wins, losses)
     assert (paper.verdict is Verdict.ACCEPTED) == (wins > losses)
@@ -67,40 +70,41 @@ def test_verdicts_follow_accuracy_and_evidence(wins: int, losses: int, alpha: fl
 
 @given(COUNTS, COUNTS, ALPHAS)
 def test_two_pipelines_cannot_each_beat_the_other(wins: int, losses: int, alpha: float) -> None:
-    verdicts = [compare("paired", *pair, alpha=alpha).verdict for pair in ((wins, losses), (losses, wins))]
+    verdicts = [compare(Paired(alpha), *pair).verdict for pair in ((wins, losses), (losses, wins))]
     assert verdicts.count(Verdict.ACCEPTED) <= 1
 
 
-@given(COUNTS, COUNTS, st.integers(0, 30), st.integers(0, 30))
+@given(COUNTS, COUNTS, st.integers(1, 30), st.integers(0, 30))
 def test_images_on_which_both_agree_carry_no_evidence(wins: int, losses: int, both: int, neither: int) -> None:
-    assert compare("paired", wins, losses, both, neither) == compare("paired", wins, losses)
+    assert compare(Paired(0.2), wins, losses, both, neither) == compare(Paired(0.2), wins, losses)
 
 
-@pytest.mark.parametrize("rule", ["paired", "paper"])
-def test_a_crash_never_outranks_anything(rule: str) -> None:
-    labels, hopeless = np.array([0, 1]), np.array([1, 0])
-    assert judge(rule, None, hopeless, labels, 0.2).verdict is Verdict.FAILED
-    assert judge(rule, None, None, labels, 0.2).verdict is Verdict.FAILED
-    assert judge(rule, hopeless, None, labels, 0.2).verdict is Verdict.ACCEPTED
+def test_a_crash_never_outranks_anything_and_any_score_outranks_none() -> None:
+    assert without_comparison(has_score=False).verdict is Verdict.FAILED
+    assert without_comparison(has_score=True).verdict is Verdict.ACCEPTED
 
 
-@pytest.mark.parametrize("rule", ["paired", "paper"])
-def test_an_equal_candidate_is_rejected(rule: str) -> None:
-    labels = np.array([0, 1, 1])
-    judgement = judge(rule, labels, labels, labels, 0.2)
+@pytest.mark.parametrize("rule", [Paired(0.2), Paper()])
+def test_an_equal_candidate_is_rejected(rule: Rule) -> None:
+    judgement = compare(rule, 0, 0)
     assert (judgement.verdict, judgement.wins, judgement.losses, judgement.p_value) == (Verdict.REJECTED, 0, 0, 1.0)
 
 
-def test_nan_and_misfits_are_not_answers() -> None:
-    labels = np.array([0, 1])
-    for answers in (np.array([0.0, np.nan]), np.array([0]), np.array([[0], [1]])):
-        with pytest.raises(ValueError, match="do not match"):
-            judge("paper", answers, labels, labels, 0.2)  # type: ignore[arg-type]
+def test_paired_and_paper_look_at_the_first_training_of_each_alone() -> None:
+    right = np.random.default_rng(0).random((5, 50)) > 0.4
+    whole = Race(Tally.of(right), [0, 1, 2], [3, 4])
+    for rule in (Paired(0.2), Paper()):
+        assert rule.judge(whole) == rule.judge(Race(Tally.of(right), [0], [3]))
+
+
+def test_a_configuration_names_its_rule() -> None:
+    assert configured(AcceptanceConfig("paper"), 8) == Paper()
+    assert configured(AcceptanceConfig("paired", 0.3), 8) == Paired(0.3)
+    assert configured(AcceptanceConfig("racing", 0.1, 4, 0.5), 8) == Racing(0.1, 8, 4, 0.5)
     with pytest.raises(ValueError, match="unknown"):
-        judge("best", labels, None, labels, 0.2)
+        configured(AcceptanceConfig("best"), 8)
 
 
-def test_the_default_accepts_clear_gains_and_refuses_noise() -> None:
-    alpha = AcceptanceConfig().alpha
-    assert compare("paired", 150, 100, alpha=alpha).verdict is Verdict.ACCEPTED
-    assert compare("paired", 102, 100, alpha=alpha).verdict is Verdict.WITHIN_NOISE
+def test_paired_accepts_clear_gains_and_refuses_noise() -> None:
+    assert compare(Paired(0.2), 150, 100).verdict is Verdict.ACCEPTED
+    assert compare(Paired(0.2), 102, 100).verdict is Verdict.WITHIN_NOISE

@@ -116,7 +116,7 @@ def test_the_baselines_have_as_many_trainings(monkeypatch: pytest.MonkeyPatch) -
     for job in plan.jobs:
         strategy = job.config.strategy
         assert strategy.iterations == (0 if strategy.name == "zero_shot" else 5)
-        assert job.config.acceptance.rule == ("paper" if strategy.name == "best_of_n" else "paired")
+        assert job.config.acceptance.rule == ("paper" if strategy.name == "best_of_n" else "racing")
 
 
 def test_a_table_can_be_made_by_the_papers_protocol(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.execution.length import Length
 from improve.execution.local import Fit, LocalExecutor
 from improve.execution.warm import Key
+from improve.judging.rules import configured
 from improve.record.journal import Journal
 from improve.refinement.final import score_test
 from improve.refinement.loop import refine as refine_all
@@ -111,12 +112,13 @@ def refine(folder: Path, dataset: Dataset, *overrides: str) -> Refined:
         config.executor, choose("auto"), dataset, {}, folder, config.seed, lambda iteration, stage, detail: None
     )
     prompts = PromptSet(config.prompts.name, config.prompts.path)
+    rule = configured(config.acceptance, config.strategy.iterations)
     with closing(Journal(folder)) as journal, closing(executor):
         strategy = strategies.find(config.strategy.name)
         brief = brief_of(dataset, executor, strategy)
         team = Team(live_models(config), prompts, journal, folder, brief, lambda iteration, stage, detail: None)
         trials = Trials(dataset, executor, journal, folder, None)
-        workshop = Workshop(strategy, config.strategy, config.acceptance, team, trials)
+        workshop = Workshop(strategy, config.strategy, rule, team, trials)
         refine_all(workshop)
         score_test(workshop)
     return Refined(folder, workshop, executor)

@@ -170,20 +170,16 @@ def _accuracy(test: TestRecord | None) -> float | None:
 
 def _steps(history: History) -> tuple[Step, ...]:
     judged = [iteration for iteration in history.iterations if iteration.verdict]
-    accuracies = {iteration.number: iteration.accuracy for iteration in judged}
     steps = []
     for index, iteration in enumerate(judged):
-        assert iteration.verdict is not None
-        incumbent = iteration.verdict["incumbent"]
-        accepted = iteration.outcome is Verdict.ACCEPTED
         steps.append(
             Step(
                 number=iteration.number,
                 component=iteration.label,
                 accuracy=iteration.accuracy,
-                best=accuracies.get(incumbent) if incumbent is not None else None,
-                gain=(iteration.gain or 0.0) if accepted else 0.0,
-                accepted=accepted,
+                best=iteration.best_accuracy,
+                gain=(iteration.gain or 0.0) if iteration.replaces else 0.0,
+                accepted=iteration.outcome is Verdict.ACCEPTED,
                 reason=_reason(iteration),
                 spent=cost_of(judged[: index + 1]),
             )
