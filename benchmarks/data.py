@@ -36,7 +36,7 @@ from improve.datasets.corruptions import NAMES, corrupt, draw
 from improve.datasets.source import Downloads, Source, from_arrays
 from improve.datasets.sources import dsprites
 from improve.pipeline.export import TEMPLATE
-from improve.pipeline.template.images import UnreadableImage, find_images, to_array
+from improve.pipeline.template.images import Preparation, UnreadableImage, find_images, to_array
 
 REPEATS = 5
 BATCH = 128
@@ -140,8 +140,9 @@ def quiet(text: str) -> None: ...
 def read_all(source: Source, side: int, most: int) -> int:
     """Reads and prepares up to `most` images of a source, as `improve.datasets.build` does."""
     rows = range(min(most, len(source.labels)))
+    to = Preparation(side, side, 3)
     for row in rows:
-        to_array(source.read(row, side, side).picture.image, side, side, 3)
+        to_array(source.read(row, to).picture.image, to)
     return len(rows)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -16,7 +17,9 @@ from improve.config.compose import config_from
 from improve.config.places import cache_folder
 from improve.config.schema import ACCEPTABLE, Config, DatasetConfig, check, selection_split
 from improve.datasets import Dataset, Finding, prepare
+from improve.datasets.dataset import LABELS
 from improve.datasets.findings import by_severity, stopping
+from improve.datasets.labels import accepting
 from improve.datasets.pictures import class_images, contact_sheet
 from improve.display.sentences import SPLITS
 from improve.display.text import one_line
@@ -26,6 +29,7 @@ from improve.pipeline.weights import usable_weights
 
 STYLES = {"stop": "bold red", "warning": "yellow", "note": "dim"}
 EXAMPLES = 3  # shown for one finding
+MOST_CLASSES = 200  # that are listed
 
 
 def check_data(settings: Sequence[str], console: Console | None = None) -> int:
@@ -57,7 +61,7 @@ def check_data(settings: Sequence[str], console: Console | None = None) -> int:
     console.print(Text(f"A run would stop here: {len(stops)} of these make a result meaningless.", "bold red"))
     names = dict.fromkeys(finding.code for finding in stops if finding.code in ACCEPTABLE)
     if names:
-        console.print(Text(f"To run all the same: dataset.accept=[{','.join([*config.dataset.accept, *names])}]"))
+        console.print(Text(f"To run all the same: {accepting(config.dataset, *names)}"))
     return DataError.exit_code
 
 
@@ -109,10 +113,24 @@ def _folder(path: str) -> Path:
     return given.parent if given.is_file() else given
 
 
+def _print_classes(dataset: Dataset, console: Console) -> None:
+    """Each class with its number of images in each split, as many as can be read at a glance."""
+    table = Table(Column("class", overflow="fold"), *(Column(name, justify="right") for _, name in SPLITS))
+    labels = [np.load(dataset.train_folder / LABELS), dataset.labels("selection"), dataset.labels("test")]
+    counts = [np.bincount(numbers, minlength=len(dataset.class_names)) for numbers in labels]
+    for number, name in enumerate(dataset.class_names[:MOST_CLASSES]):
+        table.add_row(Text(one_line(name)), *(f"{count[number]:,}" for count in counts))
+    more = len(dataset.class_names) - MOST_CLASSES
+    if more > 0:
+        table.add_row(Text(f"… and {more:,} more"))
+    console.print(table)
+
+
 def _print(dataset: Dataset, found: Sequence[Finding], config: DatasetConfig, console: Console) -> None:
     counts = ", ".join(f"{dataset.counts[split]:,} {name}" for split, name in SPLITS)
     size = f"{dataset.width} × {dataset.height} pixels, {'grey' if dataset.channels == 1 else 'RGB'}"
     console.print(Text(f"{dataset.name}: {len(dataset.class_names)} classes; {counts} images; {size}", "bold"))
+    _print_classes(dataset, console)
     if not found:
         console.print("The audit found nothing to complain about.")
         return

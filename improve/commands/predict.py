@@ -20,7 +20,7 @@ from improve.errors import ConfigError, DataError, ImproveError
 from improve.execution.cell import new_zygote
 from improve.execution.delivered import predict_delivered
 from improve.execution.predictions import Probabilities
-from improve.pipeline.template.images import UnreadableImage, find_images, load_image
+from improve.pipeline.template.images import Preparation, UnreadableImage, find_images, load_image
 from improve.sandbox import choose
 
 SECONDS_AN_IMAGE = 2.0
@@ -52,11 +52,12 @@ def _read(paths: Sequence[Path], context: dict[str, Any]) -> tuple[list[Path], n
     for path in paths:
         if not path.exists():
             raise DataError(f"{path} does not exist.", "name image files or folders of images")
+    to = Preparation.of(context)
     files: list[Path] = []
     images: list[np.ndarray] = []
     for path in find_images(paths):
         try:
-            images.append(load_image(path, context["height"], context["width"], context["channels"]))
+            images.append(load_image(path, to))
             files.append(path)
         except UnreadableImage as error:
             print(f"skipped {path}: {error}", file=sys.stderr)

@@ -18,7 +18,12 @@ from improve.errors import ConfigError
 from improve.strategies import Strategy
 
 # What the audit of the images may find that makes a result meaningless; each can be accepted by its name.
-ACCEPTABLE = ("blank", "contradictions", "giveaway", "leakage", "near_leakage")
+ACCEPTABLE = (
+    "blank", "contradictions", "giveaway", "leakage", "missing_labels", "near_leakage", "numeric_labels",
+    "several_labels", "similar_classes",
+)  # fmt: skip
+
+LABELS = ("folders", "parents", "names")  # where the class of an image in a folder is found
 
 
 @dataclass
@@ -45,8 +50,13 @@ class DatasetConfig:
     split_seed: int = 0  # the split is a function of the images and this number alone, never of the run's seed
     fit_seconds: float = 60.0  # suggested time limit of one training: executor.fit_seconds follows it unless given
     unreadable: str = "fail"  # fail | skip: what to do with files that cannot be read as images
+    unlabelled: str = "fail"  # fail | skip: csv, hub: what to do with images that have no label
+    labels: str | None = None  # folder: where an image's class is found: folders | parents | names (see folder.yaml)
     path_column: str | None = None  # csv: the column of file paths; hub: of images; None: "path", the only image column
     label_column: str = "label"  # csv, hub: the column of class names
+    label_columns: list[str] = field(default_factory=list)  # csv: instead, a column of 0 and 1 for each class (one-hot)
+    image_root: str | None = None  # csv: the folder from which the paths in the table start; None: the table's folder
+    image_suffix: str = ""  # csv: what is put behind each path in the table (".jpg")
     split_column: str | None = None  # csv: the column that says train, val or test; None: our split
     group_column: str | None = None  # csv: the column of what must stay in one split (a patient, a writer); None: none
     hub_config: str | None = None  # hub: which configuration of a dataset that has several
@@ -230,6 +240,8 @@ def check(config: Config) -> None:
         ("display.mode", config.display.mode, ("auto", "rich", "plain", "none")),
         ("tracking.mode", config.tracking.mode, ("none", "wandb", "wandb_offline")),
         ("dataset.unreadable", config.dataset.unreadable, ("fail", "skip")),
+        ("dataset.unlabelled", config.dataset.unlabelled, ("fail", "skip")),
+        *(("dataset.labels", labels, LABELS) for labels in [config.dataset.labels] if labels is not None),
         ("dataset.card", config.dataset.card, ("full", "none")),
         *(("dataset.accept", name, ACCEPTABLE) for name in config.dataset.accept),
         ("acceptance.rule", config.acceptance.rule, ("racing", "paired", "paper")),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -31,6 +32,7 @@ from improve.pipeline.template import images as preparation
 
 BATCH = 16  # images that a thread reads at a time
 EXAMPLES = 5  # files named in a message
+FACTS = ("height", "width", "format", "mode", "words", "highest")  # that a reading keeps of a picture
 CHAINED = 0.25  # share of the images in one group of near-duplicates, from which they say nothing
 
 
@@ -46,6 +48,7 @@ class Reading:
     format: str = ""
     mode: str = ""
     words: str = ""  # in its metadata
+    highest: int = 0  # about the largest value, if it has more than 8 bits
     size: int = 0  # of its file, bytes
     blank: bool = False  # one colour
     error: str = ""
@@ -80,15 +83,16 @@ def fill_entry(
     """
     height, width = (config.image_size, config.image_size) if config.image_size else source.size
     scratch = folder / "scratch"
-    pixels = allocate(scratch, (len(source.labels), height, width, config.channels or 3))
-    readings = _read_all(source, pixels, progress)
+    to = preparation.Preparation(height, width, config.channels or 3)
+    pixels = allocate(scratch, (len(source.labels), height, width, to.channels))
+    readings = _read_all(source, range(len(pixels)), pixels, to, progress)
+    to = _to_white(source, readings, pixels, to, progress)
     images, unreadable = _readable(source, readings, pixels, config)
     _, pictures = np.unique([reading.picture for reading in images.readings], return_inverse=True)
     near = near_pairs(pixels, images.rows)
     groups = _grouped(images, pictures, near, config)
-    items = Items(
-        source.class_names, images.labels, groups, [r.digest for r in images.readings], source.parts[images.rows]
-    )
+    digests = [reading.digest for reading in images.readings]
+    items = Items(source.class_names, images.labels, groups, digests, source.parts[images.rows], source.terms)
     parts = split(items, config) if select_on == "selection" else split_in_two(items, config)
     given = items.given if select_on == "selection" else given_in_two(items.given)
     found = audit(_evidence(images, items, given, parts, pictures, near), config)
@@ -96,9 +100,9 @@ def fill_entry(
     rows = {name: _ordered(images, parts, name, part, config.split_seed) for name, part in numbers.items()}
     _write(folder, images, rows)
     strata = _write_strata(folder, images, rows["test"])
-    manifest = _describe(images, rows["train"], np.load(folder / "train" / IMAGES, mmap_mode="r"))
+    manifest = _describe(images, to, rows["train"], np.load(folder / "train" / IMAGES, mmap_mode="r"))
     manifest["counts"] = {name: len(rows[name]) for name in PARTS}
-    notes = _notes(images, select_on)
+    notes = _notes(images, to, select_on)
     manifest["audit"] = [finding.as_dict() for finding in (*notes, *unreadable, *found)]
     manifest["strata"] = strata
     del pixels, images
@@ -109,35 +113,59 @@ def fill_entry(
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def _read_all(source: Source, pixels: np.ndarray, progress: Callable[[str], None]) -> list[Reading]:
-    """Reads every image of the source into its row of `pixels`, on all cores if the source gains from that."""
-    _, height, width, channels = pixels.shape
+def _read_all(
+    source: Source,
+    rows: Sequence[int],
+    pixels: np.ndarray,
+    to: preparation.Preparation,
+    progress: Callable[[str], None],
+) -> list[Reading]:
+    """Reads these images of the source into their rows of `pixels`, on all cores if the source gains from that."""
 
     def read(row: int) -> Reading:
         try:
-            raw = source.read(row, height, width)
+            raw = source.read(row, to)
         except preparation.UnreadableImage as error:
             return Reading(error=str(error))
-        array = preparation.to_array(raw.picture.image, height, width, channels)
+        array = preparation.to_array(raw.picture.image, to)
         pixels[row] = array
         grey = raw.picture.image.mode == "L" or _is_grey(array)
         picture = hashlib.blake2b(array.tobytes(), digest_size=32).digest()
         blank = bool((array == array[:1, :1]).all())
-        file = raw.picture
-        return Reading(
-            raw.digest, picture, grey, file.height, file.width, file.format, file.mode, file.words, raw.size, blank
-        )
+        file = {field: getattr(raw.picture, field) for field in FACTS}
+        return Reading(raw.digest, picture, grey, **file, size=raw.size, blank=blank)
 
     readings: list[Reading] = []
-    bar = Bar(len(pixels), "images", progress)
+    bar = Bar(len(rows), "images", progress)
     cores = len(os.sched_getaffinity(0)) if source.threads else 1
     with ThreadPoolExecutor(cores) as threads:
-        for start in range(0, len(pixels), cores * BATCH):
-            starts = range(start, min(start + cores * BATCH, len(pixels)), BATCH)
-            batches = [range(first, min(first + BATCH, len(pixels))) for first in starts]
-            readings += chain.from_iterable(threads.map(lambda rows: [read(row) for row in rows], batches))
+        for start in range(0, len(rows), cores * BATCH):
+            starts = range(start, min(start + cores * BATCH, len(rows)), BATCH)
+            batches = [rows[first : first + BATCH] for first in starts]
+            readings += chain.from_iterable(threads.map(lambda batch: [read(row) for row in batch], batches))
             bar.at(len(readings))
     return readings
+
+
+def _to_white(
+    source: Source,
+    readings: list[Reading],
+    pixels: np.ndarray,
+    to: preparation.Preparation,
+    progress: Callable[[str], None],
+) -> preparation.Preparation:
+    """Reads the images of more than 8 bits again if all of them use fewer than 16: 10, 12 and 14 are common.
+
+    What fills 10 bits would have four grey levels if it were taken for 16. Gives the preparation that was used.
+    """
+    rows = [row for row, reading in enumerate(readings) if reading.highest]
+    bits = max((readings[row].highest.bit_length() for row in rows), default=16)
+    if bits >= 16:
+        return to
+    to = dataclasses.replace(to, white=2 ** max(8, bits) - 1)
+    for row, reading in zip(rows, _read_all(source, rows, pixels, to, progress), strict=True):
+        readings[row] = reading
+    return to
 
 
 def _is_grey(array: np.ndarray) -> bool:
@@ -182,9 +210,14 @@ def _grouped(images: Readable, pictures: np.ndarray, near: np.ndarray, config: D
     return together(pictures, named, near)
 
 
-def _notes(images: Readable, select_on: Split) -> list[Finding]:
+def _notes(images: Readable, to: preparation.Preparation, select_on: Split) -> list[Finding]:
     """What is known of the images without looking at them."""
-    notes = [Finding("source", "note", text) for text in images.source.findings]
+    told = images.source.findings
+    notes = [finding if isinstance(finding, Finding) else Finding("source", "note", finding) for finding in told]
+    if to.white < preparation.MAX_VALUE:
+        bits = to.white.bit_length()
+        what = f"image files of 16 bits use {bits} of them: 0…{to.white:,} become 0…255, in new images, too"
+        notes.append(Finding("bits", "note", what))
     if images.source.groups is not None:
         named = len({images.source.groups[row] for row in images.rows} - {""})
         notes.append(Finding("groups", "note", f"groups of images that belong together: {named:,} (each in one split)"))
@@ -219,6 +252,7 @@ def _evidence(
         # Half octaves of bytes.
         files={**looks, **combined, "file size": [round(2 * math.log2(max(1, reading.size))) for reading in readings]},
         words={"file names": [Path(name).name for name in names], "metadata": [r.words for r in readings]},
+        terms=images.source.terms,
     )
 
 
@@ -267,7 +301,7 @@ def _write_strata(folder: Path, images: Readable, test: np.ndarray) -> list[str]
     return [str(name) for name in names]
 
 
-def _describe(images: Readable, train: np.ndarray, pixels: np.ndarray) -> dict[str, Any]:
+def _describe(images: Readable, to: preparation.Preparation, train: np.ndarray, pixels: np.ndarray) -> dict[str, Any]:
     """The part of the manifest about the classes and the training images (`pixels`, in the order of `train`)."""
     readings = [images.readings[position] for position in train]
     facts, mean, std = card.facts(
@@ -282,6 +316,7 @@ def _describe(images: Readable, train: np.ndarray, pixels: np.ndarray) -> dict[s
         "height": pixels.shape[1],
         "width": pixels.shape[2],
         "channels": images.channels,
+        "white": to.white,
         "mean": mean,
         "std": std,
         "images_per_class": np.bincount(images.labels[train], minlength=len(images.source.class_names)).tolist(),

@@ -104,10 +104,10 @@ class FolderCompetition(Competition):
 
     def key(self, config: DatasetConfig, downloads: Downloads) -> str:
         folder = self.check(config, downloads)
-        return key_of(scan(folder)) if folder and config.path else self.source
+        return key_of(scan(folder, config)) if folder and config.path else self.source
 
     def load(self, config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
-        return from_folders(scan(self.get(config, downloads, notify)), config)
+        return from_folders(scan(self.get(config, downloads, notify), config), config)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Dataset:
     height: int
     width: int
     channels: int
+    white: int  # the value that is white in image files of more than 8 bits
     mean: tuple[float, ...]  # per channel, of the training images, in [0, 1]
     std: tuple[float, ...]
     counts: Mapping[str, int]  # images in train, selection and test
@@ -167,6 +168,7 @@ def open_dataset(folder: Path, name: str, description: str) -> Dataset:
             height=manifest["height"],
             width=manifest["width"],
             channels=manifest["channels"],
+            white=manifest["white"],
             mean=tuple(manifest["mean"]),
             std=tuple(manifest["std"]),
             counts=manifest["counts"],

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from improve.config.schema import DatasetConfig
-from improve.datasets.source import Raw, Source
-from improve.pipeline.template.images import DAMAGE, UnreadableImage, decode, formats
+from improve.datasets.findings import Finding
+from improve.datasets.source import PLAIN, Raw, Source, Terms
+from improve.pipeline.template.images import DAMAGE, Preparation, UnreadableImage, decode, formats
 
 LARGEST_SIZE = 128  # pixels: the default side, unless most images are smaller
 SIZE_SAMPLE = 200  # files whose header is read to find that out
@@ -27,8 +28,9 @@ def from_files(
     parts: Sequence[int],
     class_names: Sequence[str],
     config: DatasetConfig,
-    findings: Sequence[str] = (),
+    findings: Sequence[str | Finding] = (),
     groups: list[str] | None = None,
+    terms: Terms = PLAIN,
 ) -> Source:
     """A source of N image files with N class numbers and N parts; `groups` as in `Source`."""
     side = config.image_size or usual_side(paths)
@@ -37,10 +39,11 @@ def from_files(
         labels=np.array(labels, dtype=np.int64),
         parts=np.array(parts, dtype=np.int64),
         size=(side, side),
-        read=lambda row, height, width: read_file(paths[row], height, width),
+        read=lambda row, to: read_file(paths[row], to),
         name=lambda row: shown(str(paths[row])),
         findings=tuple(findings),
         groups=groups,
+        terms=terms,
     )
 
 
@@ -57,7 +60,7 @@ def state(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def read_file(path: Path, height: int, width: int) -> Raw:
+def read_file(path: Path, to: Preparation) -> Raw:
     """The image in a file. Raises `UnreadableImage`."""
     try:
         # Opening a named pipe would wait for ever.
@@ -69,7 +72,7 @@ def read_file(path: Path, height: int, width: int) -> Raw:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableImage(f"cannot be opened ({error.strerror})") from error
-    picture = decode(io.BytesIO(content), height, width)
+    picture = decode(io.BytesIO(content), to)
     return Raw(picture, hashlib.blake2b(content, digest_size=32).digest(), len(content))
 
 

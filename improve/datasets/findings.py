@@ -54,5 +54,5 @@ def require_sound(findings: Iterable[Finding], accepted: Sequence[str]) -> None:
     fixes = "; ".join(finding.fix for finding in stops)
     raise DataError(
         " ".join(f"{finding.what[:1].upper()}{finding.what[1:]}." for finding in stops),
-        f"{fixes}; or accept it: dataset.accept=[{names}] (`improve data check` lists all findings)",
+        f"{fixes}; or accept it: 'dataset.accept=[{names}]' (`improve data check` lists all findings)",
     )

@@ -17,7 +17,7 @@ from improve.config.schema import DatasetConfig
 from improve.datasets.findings import Finding
 from improve.datasets.giveaway import Telling, telling
 from improve.datasets.near_duplicates import MOST_IMAGES
-from improve.datasets.source import FREE, PARTS, SELECTION, TEST, TRAIN
+from improve.datasets.source import FREE, PARTS, PLAIN, SELECTION, TEST, TRAIN, Terms
 
 EXAMPLES = 5  # shown for one finding
 TINY = 20  # training images of a class, below which little can be learnt
@@ -37,6 +37,7 @@ class Evidence:
     `given`, `parts`: before and after our split. `pictures`: N numbers, equal for equal pictures. `groups`: N numbers,
     equal for what the split kept together. `near`: P × 2 positions of nearly equal pictures. `blank`: N, whether of one
     colour. `files`: by name, a property of each file. `words`: the same for texts that the pipelines never see.
+    `terms`: how people change what they gave.
     """
 
     class_names: tuple[str, ...]
@@ -51,6 +52,7 @@ class Evidence:
     names: Sequence[str]
     files: Mapping[str, Sequence[Hashable]] = field(default_factory=dict)
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    terms: Terms = PLAIN
 
     def per_class(self, part: int) -> np.ndarray:
         return np.bincount(self.labels[self.parts == part], minlength=len(self.class_names))
@@ -112,7 +114,7 @@ def _about_leakage(evidence: Evidence) -> list[Finding]:
                     "leakage",
                     "stop" if share > LEAKED else "warning",
                     f"{what} (these training images are left out)",
-                    "make a split that keeps copies together, for instance by giving one folder without splits",
+                    f"make a split that keeps copies together, or leave it to improve: {evidence.terms.unsplit}",
                     _pairs(evidence, known, before),
                 )
             )
@@ -157,7 +159,7 @@ def _about_near_duplicates(evidence: Evidence, config: DatasetConfig) -> list[Fi
             f"selection and test images that nearly equal a training image: {len(held_out):,} of {total:,}",
             "keep them in one split with dataset.group_near_duplicates=true"
             if not config.group_near_duplicates
-            else "the given splits share pictures: give the images without splits",
+            else f"the given splits share pictures: {evidence.terms.unsplit}",
             tuple(f"{evidence.shown(a)} ≈ {evidence.shown(b)}" for a, b in straddling[:EXAMPLES].tolist()),
         )
     ]
@@ -214,7 +216,9 @@ def _about_sizes(evidence: Evidence) -> list[Finding]:
             # 95% interval of an accuracy of one half.
             margin = 100 * 1.96 * math.sqrt(0.25 / total)
             what = f"only {total} {name} images: a score on them is uncertain by up to ±{margin:.0f} points"
-            fix = f"add images, or give a larger share with dataset.{name}_fraction"
+            fix = "add images"
+            if not (evidence.given == part).any():
+                fix += f", or give a larger share with dataset.{name}_fraction"
             found.append(Finding("few_images", "warning", what, fix))
     return found
 

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from improve.config.schema import DatasetConfig
-from improve.pipeline.template.images import Picture
+from improve.datasets.findings import Finding
+from improve.pipeline.template.images import Picture, Preparation
 
 # Parts of a prepared dataset, as numbers in arrays.
 TRAIN: Final = 0
@@ -22,15 +23,18 @@ UNUSED: Final = -1
 FREE: Final = -2  # the source leaves it open: our split decides
 PARTS: Final = ("train", "selection", "test")
 
-# What people call a split that comes with the images, in lower case.
+# What people call a split that comes with the images, in lower case. "eval" may be either: see `settled`.
 SPLIT_NAMES: Final = {
     "train": "train",
     "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "test": "test",
     "testing": "test",
+    "eval": "eval",
+    "evaluation": "eval",
 }
 
 
@@ -47,14 +51,25 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """How people change what a source has, as parts of sentences."""
+
+    remove: str = "leave it out"  # a class
+    unsplit: str = "give the images without splits"
+
+
+PLAIN: Final = Terms()
+
+
+@dataclass(frozen=True)
 class Source:
     """N labelled images that can be read one by one, from several threads at once.
 
     `labels`: N class numbers. `parts`: N of `TRAIN`, `SELECTION`, `TEST` or `FREE`. `size`: height and width in pixels
-    if the configuration asks for none. `read(row, height, width)` gives an image that will be resized to that; it may
-    raise `UnreadableImage`. `name(row)` is what people call that image. `findings`: what they should know, one
-    sentence each, without anything about single images of the selection and test splits. `threads`: whether
-    reading gains from several (files), or would only wait for the interpreter's lock (small arrays).
+    if the configuration asks for none. `read(row, to)` gives an image that will be prepared like that; it may
+    raise `UnreadableImage`. `name(row)` is what people call that image. `findings`: what they should know, a
+    sentence each if it is only a note, without anything about single images of the selection and test splits.
+    `threads`: whether reading gains from several (files), or would only wait for the interpreter's lock (small arrays).
     `groups`: N names of what belongs together (a patient, a writer), so that the same group never straddles splits;
     "" for an image of no group, None: no groups. `strata`: N names of the kinds of test images whose accuracy is worth
     telling apart (a corruption), "" for the other images; None: no such kinds.
@@ -64,12 +79,13 @@ class Source:
     labels: np.ndarray
     parts: np.ndarray
     size: tuple[int, int]
-    read: Callable[[int, int, int], Raw]
+    read: Callable[[int, Preparation], Raw]
     name: Callable[[int], str]
-    findings: tuple[str, ...] = ()
+    findings: tuple[str | Finding, ...] = ()
     threads: bool = True
     groups: list[str] | None = None
     strata: list[str] | None = None
+    terms: Terms = PLAIN
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,15 @@ class Downloads:
     def root(self, config: DatasetConfig, name: str) -> Path:
         """The folder of the source `name`: the user's `dataset.path`, else one below `folder`."""
         return Path(config.path).expanduser() if config.path else self.folder / name
+
+
+def settled(names: Collection[str]) -> dict[str, str]:
+    """What each of the split names found ("train", "val", "test", "eval") stands for: "eval" is the test set if there
+
+    is no other, else the validation set.
+    """
+    evaluation = "val" if "test" in names else "test"
+    return {name: evaluation if name == "eval" else name for name in names}
 
 
 def given_part(name: str, names: Collection[str]) -> int:
@@ -101,11 +126,11 @@ def from_arrays(
     labels: np.ndarray,
     class_names: Sequence[str],
     parts: np.ndarray | None = None,
-    findings: Sequence[str] = (),
+    findings: Sequence[str | Finding] = (),
 ) -> Source:
     """A source of images that lie in memory: N × H × W (grey) or N × H × W × 3 uint8, and N class numbers."""
 
-    def read(row: int, height: int, width: int) -> Raw:
+    def read(row: int, to: Preparation) -> Raw:
         pixels = images[row]
         picture = Picture(Image.fromarray(pixels), pixels.shape[0], pixels.shape[1], "array")
         return Raw(picture, hashlib.blake2b(pixels.tobytes(), digest_size=32).digest())

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from improve.config.schema import DatasetConfig
-from improve.datasets.source import FREE, SELECTION, TEST, TRAIN, UNUSED
+from improve.datasets.source import FREE, PLAIN, SELECTION, TEST, TRAIN, UNUSED, Terms
 from improve.errors import DataError
 
 # Fewest images of a class in train (one to fit, one for the pipeline's own early stopping), selection and test.
 LEAST = (2, 1, 1)
 KEYS = ("dataset.train", "dataset.selection", "dataset.test")
+NAMES = ("the training split", "the selection split", "the test split")
 EARLIER = {TEST: (SELECTION, TRAIN, FREE), SELECTION: (TRAIN, FREE)}  # they give way to a given part
 
 
@@ -29,7 +30,8 @@ class Items:
     """N images as the split sees them.
 
     `labels`: class numbers. `groups`: N numbers, equal for what may not be divided (see `together`). `digests`: N
-    hashes of the originals, the only source of chance. `given`: N of `TRAIN`, `SELECTION`, `TEST`, `FREE`.
+    hashes of the originals, the only source of chance. `given`: N of `TRAIN`, `SELECTION`, `TEST`, `FREE`. `terms`: how
+    people change what they gave.
     """
 
     class_names: tuple[str, ...]
@@ -37,6 +39,7 @@ class Items:
     groups: np.ndarray
     digests: list[bytes]
     given: np.ndarray
+    terms: Terms = PLAIN
 
 
 def split(items: Items, config: DatasetConfig, apart: Sequence[int] = (TEST, SELECTION)) -> np.ndarray:
@@ -56,12 +59,12 @@ def split(items: Items, config: DatasetConfig, apart: Sequence[int] = (TEST, SEL
     for part, asked in ((TEST, config.test), (SELECTION, config.selection)):
         pool = parts == part
         if asked is not None and pool.any():
-            _draw(items, parts, pool, (part,), _quotas(items, pool, {part: asked}), config.split_seed)
+            _draw(items, parts, pool, (part,), _quotas(items, pool, {part: asked}, config), config.split_seed)
     # What is left is shared out among the parts that did not come with the images.
     parts[parts == TRAIN] = FREE
     pool = parts == FREE
     wanted = _wanted(int(pool.sum()), len(items.class_names), config, SELECTION in parts, TEST in parts)
-    _draw(items, parts, pool, tuple(wanted), _quotas(items, pool, wanted), config.split_seed)
+    _draw(items, parts, pool, tuple(wanted), _quotas(items, pool, wanted, config), config.split_seed)
     _check_classes(items, parts)
     return parts
 
@@ -156,12 +159,26 @@ def _wanted(free: int, classes: int, config: DatasetConfig, has_selection: bool,
             rest -= wanted[part]
     wanted[TRAIN] = config.train if config.train is not None else max(rest, 0)
     if sum(wanted.values()) > free:
-        asked = " + ".join(f"{KEYS[part]}={count:,}" for part, count in sorted(wanted.items()))
-        raise DataError(f"{asked} is more than the {free:,} images there are to share out.", "ask for fewer images")
+        asked = " + ".join(
+            _asked(part, config) or f"{count} images in {NAMES[part]}, the fewest for {classes} classes"
+            for part, count in sorted(wanted.items())
+            if count
+        )
+        given = any(_asked(part, config) for part in wanted)
+        raise DataError(
+            f"{asked} is more than the {free:,} images there are to share out.",
+            "ask for fewer images" if given else "add images, or give fewer classes",
+        )
     return wanted
 
 
-def _quotas(items: Items, pool: np.ndarray, wanted: dict[int, int]) -> np.ndarray:
+def _asked(part: int, config: DatasetConfig) -> str:
+    """The setting that asks for so many images of a part; "" if there is none."""
+    count = (config.train, config.selection, config.test)[part]
+    return "" if count is None else f"{KEYS[part]}={count}"
+
+
+def _quotas(items: Items, pool: np.ndarray, wanted: dict[int, int], config: DatasetConfig) -> np.ndarray:
     """How many images of each class (rows) go to each part of `wanted` (columns), in its order.
 
     Each part takes the classes in the proportions of the pool; every class gets at least `LEAST`.
@@ -176,21 +193,29 @@ def _quotas(items: Items, pool: np.ndarray, wanted: dict[int, int]) -> np.ndarra
             few = ", ".join(f"{items.class_names[c]!r} ({np.bincount(items.labels[pool])[c]})" for c in short[:5])
             raise DataError(
                 f"Too few images to share out among the splits in {len(short)} classes: {few}.",
-                f"give each class at least {sum(LEAST[p] for p in wanted)} different images, or remove its folder",
+                f"give each class at least {sum(LEAST[p] for p in wanted)} different images, or {items.terms.remove}",
             )
         least = np.full(len(available), LEAST[part])
-        columns.append(_share(total, available, least, available - reserved, KEYS[part]))
+        columns.append(_share(total, available, least, available - reserved, KEYS[part], bool(_asked(part, config))))
         available = available - columns[-1]
     return np.stack(columns, axis=1)
 
 
-def _share(total: int, weights: np.ndarray, least: np.ndarray, most: np.ndarray, key: str) -> np.ndarray:
-    """`total` as whole numbers in proportion to `weights`, each between `least` and `most` (largest remainders)."""
-    if not least.sum() <= total <= most.sum():
+def _share(
+    total: int, weights: np.ndarray, least: np.ndarray, most: np.ndarray, key: str, asked: bool = True
+) -> np.ndarray:
+    """`total` as whole numbers in proportion to `weights`, each between `least` and `most` (largest remainders).
+
+    `key`: the setting that these images are counted by, `asked`: whether somebody set it.
+    """
+    lowest, highest = int(least.sum()), int(most.sum())
+    if not lowest <= total <= highest:
+        name = key if asked else NAMES[KEYS.index(key)]
+        closest = f"{key}={min(max(total, lowest), highest)}"
         raise DataError(
-            f"{key} would be {total:,} images, but it must be between {int(least.sum()):,} (a few of each class) "
-            f"and {int(most.sum()):,} (all there are).",
-            f"set {key} to a number in that range",
+            f"{name} would be {total:,} images, but it must be between {lowest:,} (a few of each class) and "
+            f"{highest:,} (all there are).",
+            f"set {key} to a number in that range: {closest}" if highest >= lowest else "add images",
         )
     ideal = total * weights / weights.sum()
     shares = np.clip(np.floor(ideal).astype(np.int64), least, most)
@@ -260,5 +285,5 @@ def _check_classes(items: Items, parts: np.ndarray) -> None:
             few = ", ".join(repr(items.class_names[c]) for c in missing[:5])
             raise DataError(
                 f"Too few {key} images in {len(missing)} classes ({few}): copies and groups stay in one split.",
-                f"give each class at least {sum(LEAST)} different images or groups, or remove it",
+                f"give each class at least {sum(LEAST)} different images or groups, or {items.terms.remove}",
             )

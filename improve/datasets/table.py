@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from improve.config.schema import DatasetConfig
 from improve.datasets.files import from_files, shown
-from improve.datasets.source import FREE, Source
+from improve.datasets.findings import Finding
+from improve.datasets.source import FREE, PLAIN, Source, Terms
 from improve.errors import DataError, nearest
 
 DELIMITERS = ",;\t"
@@ -20,26 +21,43 @@ EXAMPLES = 5  # files and lines named in a message
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file: the names of its columns, and its rows, each as long as `columns`."""
+    """A CSV file: the names of its columns, its rows, each as long as `columns`, and their numbers in the file."""
 
     path: Path
     columns: list[str]
     rows: list[list[str]]
+    lines: list[int]
 
-    def column(self, name: str, key: str) -> list[str]:
+    @property
+    def name(self) -> str:
+        return shown(str(self.path))
+
+    def cells(self, name: str, key: str) -> list[str]:
         """The cells of a column, without spaces around them. Raises `DataError` that names `key` and the columns."""
         if name not in self.columns:
-            raise DataError(f"{key}={name}: {shown(str(self.path))} has no such column.", nearest(name, self.columns))
+            raise DataError(f"{key}={name}: {self.name} has no such column.", nearest(name, self.columns))
         number = self.columns.index(name)
-        cells = [row[number].strip() for row in self.rows]
-        empty = [line for line, cell in enumerate(cells, start=2) if not cell]
+        return [row[number].strip() for row in self.rows]
+
+    def column(self, name: str, key: str) -> list[str]:
+        """`cells`, of which none may be empty. Raises `DataError`."""
+        cells = self.cells(name, key)
+        empty = [line for line, cell in zip(self.lines, cells, strict=True) if not cell]
         if empty:
-            raise DataError(
-                f"{len(empty):,} of {len(cells):,} rows of {shown(str(self.path))} have nothing in column {name!r} "
-                f"(row {', '.join(map(str, empty[:EXAMPLES]))}{', …' if len(empty) > EXAMPLES else ''}).",
-                "fill them in or remove these rows",
-            )
+            raise DataError(f"{self.lacking(empty, name)}.", "fill them in or remove these rows")
         return cells
+
+    def lacking(self, lines: Sequence[int], column: str) -> str:
+        """A sentence about rows that have nothing in a column."""
+        some = f"row {', '.join(map(str, lines[:EXAMPLES]))}{', …' if len(lines) > EXAMPLES else ''}"
+        return f"{len(lines):,} of {len(self.rows):,} rows of {self.name} have nothing in column {column!r} ({some})"
+
+    def without(self, rows: Collection[int]) -> Table:
+        """The table without these rows (counted from 0)."""
+        left = [number for number in range(len(self.rows)) if number not in rows]
+        return Table(
+            self.path, self.columns, [self.rows[number] for number in left], [self.lines[number] for number in left]
+        )
 
 
 def read_table(path: Path) -> Table:
@@ -67,7 +85,7 @@ def read_table(path: Path) -> Table:
             f"(first: row {odd[0]}).",
             "put values that hold a separator into quotes",
         )
-    return Table(path, columns, rows[1:])
+    return Table(path, columns, rows[1:], list(range(2, len(rows) + 1)))
 
 
 def source_of(
@@ -75,8 +93,9 @@ def source_of(
     names: Sequence[str],
     config: DatasetConfig,
     parts: Sequence[int] | None = None,
-    findings: Sequence[str] = (),
+    findings: Sequence[str | Finding] = (),
     groups: list[str] | None = None,
+    terms: Terms = PLAIN,
 ) -> Source:
     """A source of N image files with their class names. Raises `DataError` for missing files and for a single class."""
     check_files(paths, config)
@@ -86,18 +105,21 @@ def source_of(
         raise DataError(f"All images have the same class ({classes[0]!r}), but a classifier needs two.", "add others")
     number = {name: position for position, name in enumerate(classes)}
     labels = [number[name] for name in names]
-    return from_files(paths, labels, parts or [FREE] * len(paths), classes, config, findings, groups)
+    return from_files(paths, labels, parts or [FREE] * len(paths), classes, config, findings, groups, terms)
 
 
-def check_files(paths: Sequence[Path], config: DatasetConfig) -> None:
-    """Raises `DataError` if files are missing, unless unreadable images may be skipped."""
+def check_files(paths: Sequence[Path], config: DatasetConfig, hint: Callable[[], str] = lambda: "") -> None:
+    """Raises `DataError` if files are missing, unless unreadable images may be skipped. `hint`: what may find them."""
     missing = [path for path in paths if not path.is_file()]
     if missing and (config.unreadable != "skip" or len(missing) == len(paths)):
+        found = hint()
+        skip = ", or leave these rows out with dataset.unreadable=skip" if len(missing) < len(paths) else ""
         raise DataError(
             f"{len(missing):,} of {len(paths):,} image files do not exist: "
             f"{', '.join(shown(str(path)) for path in missing[:EXAMPLES])}{', …' if len(missing) > EXAMPLES else ''}.",
-            "correct the paths (relative ones start at the table's folder), or leave these rows out with "
-            "dataset.unreadable=skip",
+            f"there are image files of these names: {found}"
+            if found
+            else f"correct the paths (relative ones start at the table's folder, or at dataset.image_root=DIR){skip}",
         )
 
 

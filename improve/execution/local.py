@@ -301,6 +301,7 @@ class LocalExecutor:
             "height": data.height,
             "width": data.width,
             "channels": data.channels,
+            "white": data.white,
             "mean": list(data.mean),
             "std": list(data.std),
             "train_images": data.counts["train"],

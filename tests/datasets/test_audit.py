@@ -213,7 +213,9 @@ def test_check_lists_all_findings_and_fails_where_a_run_would_stop(
     given_splits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("check", given_splits) == 0
-    assert "A run would start." in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "A run would start." in output
+    assert re.search(r"cat +│ +51 │ +9 │ +60", output)
     for number in range(20):
         shutil.copy(given_splits / f"train/cat/{number}.png", given_splits / f"test/cat/copy{number}.png")
     (given_splits / "train/cat/broken.png").write_bytes(b"\x89PNG")

@@ -38,9 +38,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 load = dsprites.load
 def slow_load(config, downloads, notify):
     source = load(config, downloads, notify)
-    def read(row, height, width):
+    def read(row, to):
         time.sleep(float(sys.argv[2]))
-        return source.read(row, height, width)
+        return source.read(row, to)
     return dataclasses.replace(source, read=read)
 dsprites.load = slow_load
 config = DatasetConfig(name="small", source="dsprites", train=400, selection=100, test=100, image_size=int(sys.argv[3]))

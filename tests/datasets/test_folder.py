@@ -304,3 +304,24 @@ def test_many_classes_are_abbreviated_in_the_card(tmp_path: Path, opened: Callab
     assert len(card["classes"]) == 61
     assert card["classes"][-1] == "… and 10 more"
     assert card["task"].startswith("70-class")
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_the_range_of_16_bit_files_is_that_of_all_of_them(
+    tmp_path: Path, opened: Callable[..., Dataset], bits: int
+) -> None:
+    """Dark images stay darker than others: the whole dataset has one white, which new images get, too."""
+    for number in range(24):
+        brightest = (2**bits - 1) if number % 2 else (2**bits - 1) // 4
+        values = np.random.default_rng(number).integers(0, brightest + 1, (16, 16)).astype(np.uint16)
+        values[0, 0] = brightest
+        (tmp_path / "i" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(tmp_path / "i" / "ab"[number % 2] / f"{number}.png")
+    dataset = opened(tmp_path / "i", image_size=16)
+    assert dataset.white == 2**bits - 1
+    images = np.load(dataset.train_folder / "images.npy")
+    labels = np.load(dataset.train_folder / "labels.npy")
+    assert {int(image.max()) for image in images[labels == 1]} == {255}
+    assert {int(image.max()) for image in images[labels == 0]} <= {63, 64}
+    assert len(np.unique(images)) > 200
+    assert any("files of 16 bits use" in finding for finding in dataset.findings) == (bits < 16)

@@ -83,6 +83,18 @@ def test_labels_may_be_texts(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("library")
+def test_images_without_labels_are_left_out_if_asked(tmp_path: Path) -> None:
+    root = write(tmp_path / "mine", {"train": range(40), "test": range(40, 60)}, ["nan", "odd"])
+    with pytest.raises(DataError, match=r"labels that read like missing values: 'nan' \(30 images\)") as caught:
+        prepare(config(root), tmp_path / "cache", str)
+    assert "'dataset.accept=[missing_labels]'" in caught.value.fix
+    assert prepare(config(root, accept=["missing_labels"]), tmp_path / "cache", str).class_names == ("nan", "odd")
+    assert "dataset.unlabelled=skip" in caught.value.fix
+    with pytest.raises(DataError, match="All images have the same class"):
+        prepare(config(root, unlabelled="skip"), tmp_path / "cache", str)
+
+
+@pytest.mark.usefixtures("library")
 def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write(tmp_path / "mine", SPLITS, ["even", "odd"])
     for values, says in (

@@ -18,6 +18,7 @@ from improve.datasets import prepare, sources
 from improve.datasets.source import Downloads
 from improve.datasets.sources import dsprites
 from improve.errors import ConfigError, DataError
+from improve.pipeline.template.images import Preparation
 from tests.support import paths
 
 REPO = paths.ROOT
@@ -116,7 +117,9 @@ def test_dsprites_labels_are_the_rotations_of_their_images(tmp_path: Path) -> No
         configured("dsprites_orientation", image_size=64, train=400, selection=200, test=200), tmp_path, str
     )
     order = dsprites.load(configured("dsprites_orientation", train=400, selection=200, test=200), NOWHERE, str)
-    rotation = {order.read(row, 64, 64).picture.image.tobytes(): order.labels[row] for row in range(800)}
+    rotation = {
+        order.read(row, Preparation(64, 64, 1)).picture.image.tobytes(): order.labels[row] for row in range(800)
+    }
     images = np.load(dataset.inputs_folder("test") / "images.npy")
     found = [rotation[image.tobytes()] for image in images]
     twins = {0: 39, 39: 0}  # the same angle, so the same picture

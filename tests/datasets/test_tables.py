@@ -109,8 +109,18 @@ SPLIT = {"split_column": "split"}
 @pytest.mark.parametrize(
     ("header", "rows", "values", "says"),
     [
-        ("file,label,split", GOOD, {}, ["dataset.path_column=path", "no such column", "valid: file, label, split"]),
-        ("path,class,split", GOOD, {}, ["dataset.label_column=label", "valid: class, path, split"]),
+        (
+            "file,label,split",
+            GOOD,
+            {},
+            ["has no column 'path'", "dataset.path_column=file", "valid: file, label, split"],
+        ),
+        (
+            "path,class,split",
+            GOOD,
+            {},
+            ["has no column 'label'", "dataset.label_column=class", "valid: class, path, split"],
+        ),
         ("path,label,split", GOOD, {"split_column": "spilt"}, ["dataset.split_column=spilt", "did you mean split"]),
         ("path,label,split", GOOD, {"group_column": "patient"}, ["dataset.group_column=patient", "no such column"]),
         ("path,label,split", [*GOOD, "images/5.png,,train"], {}, ["1 of 5 rows", "'label'", "row 6"]),
@@ -118,9 +128,9 @@ SPLIT = {"split_column": "split"}
         ("path,label,split", [*GOOD, "no.png,1,train", "nor.png,0,train"], {}, ["2 of 6 image files", "no.png"]),
         (
             "path,label,split",
-            [*GOOD, "images/5.png,1,dev"],
+            [*GOOD, "images/5.png,1,middle"],
             {"split_column": "split"},
-            ["'dev' (1 rows)", "train, val"],
+            ["'middle' (1 rows)", "train, val"],
         ),
         (
             "path,label,split",

@@ -21,7 +21,7 @@ from improve.datasets.files import state
 from improve.datasets.source import TEST, Downloads, Raw, Source
 from improve.datasets.sources import cifar10
 from improve.errors import DataError
-from improve.pipeline.template.images import Picture
+from improve.pipeline.template.images import Picture, Preparation
 
 LABELS = "labels.npy"
 OFFICIAL = "test images: those of the official CIFAR-10-C files"
@@ -46,8 +46,8 @@ def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], No
     folder = _official(downloads.root(config, cifar10.NAME))
     official = _open(folder, severity, clean.labels[tests]) if folder else {}
 
-    def read(row: int, height: int, width: int) -> Raw:
-        raw = clean.read(row, height, width)
+    def read(row: int, to: Preparation) -> Raw:
+        raw = clean.read(row, to)
         number = number_of.get(row)
         if number is None:
             return raw

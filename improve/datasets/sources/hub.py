@@ -20,9 +20,11 @@ import numpy as np
 from improve.config.schema import DatasetConfig
 from improve.datasets.fetch import fetching
 from improve.datasets.files import LARGEST_SIZE, SIZE_SAMPLE, state
-from improve.datasets.source import SPLIT_NAMES, Downloads, Raw, Source, given_part
+from improve.datasets.findings import Finding
+from improve.datasets.labels import check_classes, is_missing
+from improve.datasets.source import SPLIT_NAMES, Downloads, Raw, Source, Terms, given_part, settled
 from improve.errors import ConfigError, DataError, nearest
-from improve.pipeline.template.images import UnreadableImage, decode
+from improve.pipeline.template.images import Preparation, UnreadableImage, decode
 
 NO_LABEL = -1
 LABEL_KINDS = ("int", "uint", "string", "large_string", "bool")  # starts of Arrow's names
@@ -45,7 +47,8 @@ def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], No
     splits, unlabelled = _labelled(splits, label)
     if "train" not in splits:
         raise DataError("The training images have no labels.", "choose dataset.label_column=NAME")
-    class_names, labels = _labels(splits, label)
+    splits, dropped = _without_missing(splits, label, config)
+    class_names, labels, odd = _labels(splits, label, config)
     parts = np.concatenate([np.full(len(split), given_part(name, splits)) for name, split in splits.items()])
     files = [split.cast_column(image, _library().Image(decode=False)) for split in splits.values()]
     starts = np.cumsum([0, *(len(split) for split in files)])
@@ -54,9 +57,9 @@ def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], No
         number = int(np.searchsorted(starts, row, side="right")) - 1
         return _bytes(files[number][row - int(starts[number])][image])
 
-    def read(row: int, height: int, width: int) -> Raw:
+    def read(row: int, to: Preparation) -> Raw:
         file = content(row)
-        return Raw(decode(io.BytesIO(file), height, width), hashlib.blake2b(file, digest_size=32).digest(), len(file))
+        return Raw(decode(io.BytesIO(file), to), hashlib.blake2b(file, digest_size=32).digest(), len(file))
 
     side = config.image_size or _usual_side(content, len(labels))
     found = [*left_out, *unlabelled]
@@ -67,7 +70,8 @@ def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], No
         size=(side, side),
         read=read,
         name=lambda row: f"row {row:,} of {config.path}",
-        findings=(f"splits of the dataset that are not used: {', '.join(found)}",) if found else (),
+        terms=Terms(remove="choose another column of labels with dataset.label_column=NAME"),
+        findings=(*odd, *dropped, *([f"splits of the dataset that are not used: {', '.join(found)}"] if found else [])),
     )
 
 
@@ -104,8 +108,15 @@ def _fetch(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], 
 
 def _splits(found: Any) -> tuple[dict[str, Any], list[str]]:
     """The splits by our names, train first, and the names of the others."""
-    named = {SPLIT_NAMES[str(name).lower()]: split for name, split in found.items() if str(name).lower() in SPLIT_NAMES}
-    others = [str(name) for name in found if str(name).lower() not in SPLIT_NAMES]
+    meaning = settled({SPLIT_NAMES.get(str(name).lower(), "") for name in found})
+    named: dict[str, Any] = {}
+    others = []
+    for name, split in found.items():
+        part = meaning[SPLIT_NAMES.get(str(name).lower(), "")]
+        if not part or part in named:
+            others.append(str(name))
+        else:
+            named[part] = split
     if "train" not in named:
         raise DataError(f"The dataset has no split 'train', only {', '.join(map(str, found))}.", "choose another one")
     return {name: named[name] for name in ("train", "val", "test") if name in named}, others
@@ -154,23 +165,61 @@ def _labelled(splits: dict[str, Any], label: str) -> tuple[dict[str, Any], list[
     ]
 
 
-def _labels(splits: dict[str, Any], label: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Class names and N class numbers, split after split. Raises `DataError` for missing labels and a single class."""
-    values = [value for split in splits.values() for value in split[label]]
-    missing = sum(value is None or value == NO_LABEL for value in values)
-    if missing:
+def _without_missing(
+    splits: dict[str, Any], label: str, config: DatasetConfig
+) -> tuple[dict[str, Any], list[str | Finding]]:
+    """The images that have a label. Raises `DataError` if some have none, unless these may be left out."""
+
+    feature = next(iter(splits.values())).features[label]
+    skipped = config.unlabelled == "skip" and "missing_labels" not in config.accept
+
+    def lacks(value: Any) -> bool:
+        if value is None or value == NO_LABEL or value == "":
+            return True
+        return skipped and is_missing(_class_name(feature, value))
+
+    missing = sum(lacks(value) for split in splits.values() for value in split[label])
+    total = sum(map(len, splits.values()))
+    if not missing:
+        return splits, []
+    if config.unlabelled != "skip":
         raise DataError(
-            f"{missing:,} of {len(values):,} images have no label in column {label!r}.",
-            "choose dataset.label_column=NAME",
+            f"{missing:,} of {total:,} images have no label in column {label!r}.",
+            "leave them out with dataset.unlabelled=skip, or choose another column with dataset.label_column=NAME",
         )
+    kept = {
+        name: split.select([row for row, value in enumerate(split[label]) if not lacks(value)])
+        for name, split in splits.items()
+    }
+    what = f"images without a label, left out: {missing:,} of {total:,}"
+    return kept, [Finding("unlabelled", "warning", what)]
+
+
+def _labels(
+    splits: dict[str, Any], label: str, config: DatasetConfig
+) -> tuple[tuple[str, ...], np.ndarray, list[Finding]]:
+    """Class names, N class numbers, split after split, and what is odd about the names. Raises `DataError` for that,
+
+    unless it is accepted, and for a single class.
+    """
+    values = [value for split in splits.values() for value in split[label]]
     used = sorted(set(values))
     feature = next(iter(splits.values())).features[label]
     # A class of the feature that no image has is none that could be learnt.
-    names = [feature.names[value] if isinstance(feature, _library().ClassLabel) else str(value) for value in used]
+    names = [_class_name(feature, value) for value in used]
     if len(used) < 2:
         raise DataError(f"All images have the same class ({', '.join(names)}).", "choose dataset.label_column=NAME")
     number = {value: position for position, value in enumerate(used)}
-    return tuple(names), np.array([number[value] for value in values], dtype=np.int64)
+    labels = np.array([number[value] for value in values], dtype=np.int64)
+    counts = dict(zip(names, np.bincount(labels).tolist(), strict=True))
+    other = "choose another column with dataset.label_column=NAME"
+    fixes = dict.fromkeys(("similar_classes", "numeric_labels", "several_labels"), other)
+    fixes["missing_labels"] = "leave these images out with dataset.unlabelled=skip"
+    return tuple(names), labels, check_classes(counts, config, f"column {label!r} of {config.path}", fixes)
+
+
+def _class_name(feature: Any, value: Any) -> str:
+    return str(feature.names[value] if isinstance(feature, _library().ClassLabel) else value)
 
 
 def _bytes(cell: Any) -> bytes:
@@ -190,6 +239,6 @@ def _usual_side(content: Callable[[int], bytes], count: int) -> int:
     sides = []
     for row in range(0, count, max(1, count // SIZE_SAMPLE)):
         with contextlib.suppress(UnreadableImage):  # found and named when all the images are read
-            picture = decode(io.BytesIO(content(row)), LARGEST_SIZE, LARGEST_SIZE)
+            picture = decode(io.BytesIO(content(row)), Preparation(LARGEST_SIZE, LARGEST_SIZE, 3))
             sides.append(max(picture.height, picture.width))
     return min(LARGEST_SIZE, int(np.median(sides))) if sides else LARGEST_SIZE

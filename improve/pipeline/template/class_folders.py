@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from context import Context
-from images import find_images, load_image
+from images import Preparation, find_images, load_image
 
 
 def training_folder(given: Path | None, here: Path, context: Context, out: Path) -> Path:
@@ -23,10 +23,11 @@ def training_folder(given: Path | None, here: Path, context: Context, out: Path)
     missing = [name for name in context.classes if not (given / name).is_dir()]
     if missing:
         sys.exit(f"{given} lacks the class folders {', '.join(missing[:5])}")
+    to = Preparation.of(vars(context))
     images, labels = [], []
     for label, name in enumerate(context.classes):
         for path in find_images([given / name]):
-            images.append(load_image(path, context.height, context.width, context.channels))
+            images.append(load_image(path, to))
             labels.append(label)
     np.save(out / "images.npy", np.stack(images))
     np.save(out / "labels.npy", np.asarray(labels, dtype=np.int64))

@@ -54,6 +54,7 @@ class Context:
     hardware: str = ""
     validation_fraction: float = 0.1  # share of the training images that a training is watched on
     pretrained: Mapping[str, PretrainedWeights] = field(default_factory=dict)  # by timm's model name
+    white: int = 65535  # value that is white in image files of more than 8 bits
     required_model: str = ""  # timm's name of the architecture that the model must be built on; "": any
     restoring: bool = False  # trained weights will be loaded: networks need no pretrained start
     # The next three are known once the training is planned; 0 before.

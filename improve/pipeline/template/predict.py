@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from components import Components, load_components
 from context import Context
-from images import UnreadableImage, find_images, load_image
+from images import Preparation, UnreadableImage, find_images, load_image
 from keeping import load_weights
 from template import to_tensor
 
@@ -39,10 +39,11 @@ def probabilities(
 
 def read_batches(paths: list[Path], context: Context, files: list[Path]) -> Iterator[np.ndarray]:
     """The images of `paths`, prepared as those of the training were; their names are appended to `files`."""
+    to = Preparation.of(vars(context))
     batch: list[np.ndarray] = []
     for path in find_images(paths):
         try:
-            batch.append(load_image(path, context.height, context.width, context.channels))
+            batch.append(load_image(path, to))
         except UnreadableImage as error:
             print(f"skipped {path}: {error}", file=sys.stderr)
             continue
