@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from improve.config.compose import config_from, override
-from improve.config.places import CONF
-from improve.config.schema import check
+from improve.config.checks import check
+from improve.config.compose import config_from
+from improve.config.overrides import GROUPS, override
+from improve.config.places import CONF, expanded
 from improve.display.sentences import warnings
 from improve.domain import Score
 from improve.errors import ConfigError, Interrupted
@@ -28,8 +29,6 @@ from improve.spending.costs import costs
 
 if TYPE_CHECKING:
     import pandas
-
-GROUPS = frozenset(path.name for path in CONF.iterdir() if path.is_dir())
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def _overrides(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
                 f'give {key}="NAME", or keys: {key}={{"KEY": VALUE}}',
             )
         elif key == "dataset" and _is_folder(value):
-            yield from ("dataset=folder", override("dataset.path", Path(value).expanduser().absolute()))
+            yield from ("dataset=folder", override("dataset.path", expanded(value).absolute()))
         else:
             yield f"{key}={value}"
 

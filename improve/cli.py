@@ -1,4 +1,4 @@
-"""The console script `improve`: `run`, `data`, `predict`, `report`, `prompts`, `cassette`, `theory`, `doctor`."""
+"""The console script `improve`: its commands and their arguments."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from improve import __version__
+from improve.commands.help import help_text
+from improve.commands.pipes import ignore_closed_pipes
 from improve.errors import ConfigError
 from improve.run import guarded
 from improve.theory.arguments import add_theory
-
-DESCRIPTION = """A language model builds an image classifier and refines it one component at a time.
-
-  improve run dataset=folder dataset.path=PHOTOS llm=gpt-4o    one folder of photos for each class
-  improve run --cfg job                                       all settings and their defaults
-  improve data check dataset=folder dataset.path=PHOTOS        would a result on these images mean anything?
-"""
 
 DATA = """Look at the images of a dataset as a run would have them, before anything is spent.
 
@@ -29,25 +24,24 @@ DATA = """Look at the images of a dataset as a run would have them, before anyth
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code; `improve run …` takes the arguments of `python -m improve.run …`."""
+    ignore_closed_pipes()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["run"]:
         from improve import run
 
         return run.main(given[1:])
+    if not given or given[0] in ("-h", "--help"):
+        print(help_text())
+        return 0 if given else 2
     exit_codes: list[int] = []
     if given[:1] == ["data"]:
         return guarded(lambda: exit_codes.append(_data(given[1:]))) or sum(exit_codes)
     parsed = _parser().parse_args(given)
-    if "work" not in parsed:
-        _parser().print_help()
-        return 2
     return guarded(lambda: exit_codes.append(parsed.work(parsed))) or sum(exit_codes)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="improve", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="improve", add_help=False)
     parser.add_argument("--version", action="version", version=f"improve {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("run", help="build and refine a classifier (arguments: Hydra overrides)", add_help=False)
@@ -76,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     cassette.add_argument("--licence", default="", help="what the replies may be used for, by the model's terms")
     cassette.add_argument("--note", default="", help="anything that its readers should know")
     cassette.set_defaults(work=_cassette)
+
+    keys = commands.add_parser("keys", help="every key of the configuration: type, default, meaning")
+    keys.add_argument("names", nargs="*", metavar="GROUP", help="of this group alone; a key's name is one, too")
+    keys.set_defaults(work=_keys)
 
     prompts = commands.add_parser("prompts", help="show what a role is told, without asking anybody")
     prompts.add_argument("action", choices=("show",))
@@ -192,6 +190,13 @@ def _cassette(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.out} cannot be written: {error.strerror}.", "choose another -o FILE") from None
     print(f"{arguments.out}: {len(made.calls)} replies of {made.model}")
     print(f"replay them with llm=replay llm.cassette={arguments.out}, and the settings of {arguments.run}")
+    return 0
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    from improve.commands.keys import keys_text
+
+    print(keys_text(arguments.names))
     return 0
 
 

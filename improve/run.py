@@ -17,10 +17,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from improve.config.compose import explain, quoted, register_schema, to_config
+from improve import __version__
+from improve.commands.help import help_text
+from improve.commands.pipes import ignore_closed_pipes
+from improve.config.checks import check
+from improve.config.compose import register_schema, to_config
+from improve.config.explain import explained
+from improve.config.invocation import remember
+from improve.config.overrides import commas, hydra_arguments, is_sweep, split
 from improve.config.places import CONF
-from improve.config.schema import check
-from improve.errors import ConfigError, ImproveError, Interrupted
+from improve.errors import ImproveError, Interrupted
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -61,7 +67,29 @@ def _of_study(values: DictConfig) -> Any:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run with these arguments (default: the command line's) and return the exit code."""
-    sys.argv = [sys.argv[0], *quoted(sys.argv[1:] if arguments is None else arguments)]
+    ignore_closed_pipes()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options, _ = split(given)
+    if {"-h", "--help"} & set(options):
+        print(help_text())
+        return 0
+    if "--version" in options:
+        print(f"improve {__version__}")
+        return 0
+    try:
+        return guarded(lambda: _start(given))
+    except Interrupted as interruption:
+        return interruption.exit_code
+    except SystemExit as ended:  # `job` with its exit code, or the parser of the command line
+        return ended.code if isinstance(ended.code, int) else bool(ended.code)
+
+
+def _start(given: list[str]) -> None:
+    """Hand over to Hydra, which calls `job` once or for each run of a sweep."""
+    remember(given)
+    for several in commas(split(given)[1] if is_sweep(given) else ()):
+        print(f"note: {several.partition('=')[0]} is one text, comma included; for several: {several}", file=sys.stderr)
+    sys.argv = [sys.argv[0], *hydra_arguments(given)]
     # Hydra would print what it catches in its own words and exit with 1; we say it in ours, with our codes.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_schema()
@@ -69,12 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     from improve.study.sweeper import install
 
     install()
-    try:
-        return guarded(job)
-    except Interrupted as interruption:
-        return interruption.exit_code
-    except SystemExit as ended:  # `job` with its exit code, or the parser of the command line
-        return ended.code if isinstance(ended.code, int) else bool(ended.code)
+    job()
 
 
 def guarded(work: Callable[[], None]) -> int:
@@ -82,12 +105,15 @@ def guarded(work: Callable[[], None]) -> int:
     try:
         work()
     except ImproveError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _told(error)
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {explain(error, sys.argv[1:])}", file=sys.stderr)
-        return ConfigError.exit_code
+        return _told(explained(error, sys.argv[1:]))
     return 0
+
+
+def _told(error: ImproveError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Machine:
         for name in ("pyproject.toml", "constraints.txt"):
             shutil.copy(REPO / name, self.repo / name)
         (self.repo / "improve").mkdir()
+        # A package, not just a folder: else Python would find the real one, which is installed here, too.
+        (self.repo / "improve" / "__init__.py").touch()
         (self.repo / "improve" / "run.py").write_text("import sys; print(sys.argv[1:])")
         self.bin.mkdir()
         for tool in [*TOOLS, "chmod"]:

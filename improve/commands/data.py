@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from improve.config.checks import check
 from improve.config.compose import config_from
+from improve.config.decisive import selection_split
 from improve.config.places import cache_folder
-from improve.config.schema import ACCEPTABLE, Config, DatasetConfig, check, selection_split
+from improve.config.schema import ACCEPTABLE, Config, DatasetConfig
 from improve.datasets import Dataset, Finding, prepare
 from improve.datasets.dataset import LABELS
 from improve.datasets.findings import by_severity, stopping

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.text import Text
 
 from improve import sandbox
-from improve.config import schema as schema
+from improve.config.checks import check
 from improve.config.compose import config_from
 from improve.config.places import CONF, cache_folder
 from improve.errors import ImproveError, LLMError
@@ -92,7 +92,7 @@ def main(overrides: Sequence[str] = (), config_dir: Path | None = None) -> int:
     """
     config = config_from(overrides, config_dir) if overrides or config_dir else None
     if config:
-        schema.check(config)
+        check(config)
     console = Console()
     with console.status("looking at this machine"):
         findings = diagnose(config.cache_dir, config.executor.weights) if config else diagnose()

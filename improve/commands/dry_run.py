@@ -15,8 +15,7 @@ from rich.table import Table
 
 from improve.agents.team import RE_ASKS
 from improve.commands.prompts import Preview, examples, shown
-from improve.config.llm import LLMConfig
-from improve.config.schema import Config
+from improve.config.schema import Config, LLMConfig
 from improve.display.text import count, money, short_count, time_taken
 from improve.record.folders import folder_of
 from improve.session.opening import check_constraints

@@ -15,9 +15,11 @@ from improve.agents import views
 from improve.agents.parsing import whole_pipeline
 from improve.agents.prompts import PromptSet
 from improve.agents.team import PLAN_LENGTH
+from improve.config.checks import check
 from improve.config.compose import config_from
+from improve.config.decisive import selection_split
 from improve.config.places import cache_folder
-from improve.config.schema import Config, check, selection_split
+from improve.config.schema import Config
 from improve.datasets import check_source, prepare
 from improve.domain import COMPONENTS, ENGINEER_OF, Prompt, Role
 from improve.errors import ConfigError, nearest

@@ -16,8 +16,9 @@ import numpy as np
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from improve.config.decisive import selection_split
 from improve.config.places import cache_folder
-from improve.config.schema import Config, selection_split
+from improve.config.schema import Config
 from improve.datasets import Dataset, prepare
 from improve.display.text import one_line, percent
 from improve.domain import COMPONENTS, Failure, Pipeline

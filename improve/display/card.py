@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from improve.config.invocation import command
 from improve.display.sentences import (
     accepted_sentence,
     both_tests,
@@ -126,12 +126,11 @@ def _gained(history: History) -> bool:
 
 
 def _commands(history: History, run_folder: Path, resume: str) -> list[Row]:
-    folder = shlex.quote(str(run_folder))
     rows = []
     if history.finished and history.best is not None:
         rows.append(Row("model", f"{run_folder / BEST}"))
-        rows.append(Row("predict", f"improve predict {folder} IMAGES", "bold"))
-        rows.append(Row("verify", f"improve verify {folder}"))
+        rows.append(Row("predict", command("predict", str(run_folder), "IMAGES"), "bold"))
+        rows.append(Row("verify", command("verify", str(run_folder))))
     if history.finished is None:
         rows.append(Row("resume", resume or "run the same command again", "bold"))
     page = run_folder / PAGE

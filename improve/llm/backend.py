@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from improve.config.llm import LLMConfig
+from improve.config.schema import LLMConfig
 from improve.domain import Prompt, Role
 from improve.llm.clients import Clients
 from improve.llm.reply import Reply

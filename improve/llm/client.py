@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from improve.config.llm import LLMConfig
+from improve.config.schema import LLMConfig
 from improve.domain import Prompt
 from improve.errors import LLMError
 from improve.llm import reply as replies

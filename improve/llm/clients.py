@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from improve.config.llm import LLMConfig
+from improve.config.schema import LLMConfig
 from improve.domain import Role
 from improve.errors import LLMError
 from improve.llm.client import Client, has_key

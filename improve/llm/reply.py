@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from improve.config.llm import LLMConfig
+from improve.config.schema import LLMConfig
 from improve.llm.secrets import redact
 from improve.spending.prices import price_of
 

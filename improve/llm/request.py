@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from improve.config.llm import STRUCTURED, LLMConfig
+from improve.config.schema import STRUCTURED, LLMConfig
 from improve.domain import Prompt
 from improve.llm.library import takes
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tenacity
 
-from improve.config.llm import LLMConfig
+from improve.config.schema import LLMConfig
 from improve.llm.faults import CallFailed, Kind
 
 LONGEST_WAIT = 60.0  # seconds between two tries where the server names no time

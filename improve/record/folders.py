@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from improve.config.schema import Config, run_name
+from improve.config.naming import run_name
+from improve.config.schema import Config
 from improve.errors import ConfigError
 from improve.record.journal import JOURNAL, LOCK, read
 

@@ -236,7 +236,9 @@ class Workshop:
         self._count_refusals(attempt.failure)
         before, leading = self.incumbent, self.standings.incumbent
         if judgement.verdict.replaces and attempt.candidate and attempt.entry and attempt.fit:
-            self.incumbent = Incumbent(iteration, attempt.candidate.pipeline, self._log(attempt.fit), attempt.fit.length)
+            self.incumbent = Incumbent(
+                iteration, attempt.candidate.pipeline, self._log(attempt.fit), attempt.fit.length
+            )
             self.standings.replace(attempt.entry)
             self.first = iteration if self.first is None else self.first
         self.trials.journal.once(

@@ -9,8 +9,9 @@ from typing import Any
 
 from improve import __version__
 from improve.agents.prompts import PromptSet
+from improve.config.decisive import settings
 from improve.config.places import cache_folder
-from improve.config.schema import Config, settings
+from improve.config.schema import Config
 from improve.datasets import Dataset, check_source
 from improve.errors import ConfigError
 from improve.execution import machine

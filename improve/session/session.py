@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 import time
@@ -14,7 +13,10 @@ from typing import Any
 
 from improve.agents.brief import Brief, shown_context
 from improve.agents.team import Team
-from improve.config.schema import Config, selection_split
+from improve.config.decisive import selection_split
+from improve.config.invocation import same_again
+from improve.config.overrides import as_typed
+from improve.config.schema import Config
 from improve.datasets import Dataset, prepare, require_sound
 from improve.datasets.inspection_record import audit_record
 from improve.display import Display, make_display, print_end_card
@@ -239,8 +241,7 @@ def _set_aside(folder: Path) -> None:
 
 def resume_command(folder: Path) -> str:
     """The command that goes on with a run: the one that started it, with the folder named."""
-    arguments = [a for a in sys.argv[1:] if not a.startswith("run_dir=")]
-    return shlex.join(["python", "-m", "improve.run", *arguments, f"run_dir={folder}"])
+    return same_again(as_typed("run_dir", str(folder)))
 
 
 def _remove_if_unused(folder: Path) -> None:

@@ -13,8 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from improve.config.llm import LLMConfig
-from improve.config.schema import Config
+from improve.config.schema import Config, LLMConfig
 from improve.domain import ENGINEER_OF, Prompt, Role
 from improve.spending.worst_case import known_price, most_input_tokens, usual_tokens, within_context
 from improve.strategies import find

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from improve.config.llm import LLMConfig
+from improve.config.schema import LLMConfig
 
 MILLION = 1_000_000
 DEARER = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")

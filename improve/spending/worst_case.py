@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from improve.config.llm import LLMConfig
+from improve.config.schema import LLMConfig
 from improve.domain import Prompt
 from improve.spending.prices import Price, price_of
 

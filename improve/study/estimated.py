@@ -10,8 +10,9 @@ import sys
 from improve.commands.dry_run import DryRun, dry_run, print_line
 from improve.commands.prompts import Preview
 from improve.config.compose import config_from
+from improve.config.decisive import settings
 from improve.config.places import cache_folder
-from improve.config.schema import Config, DatasetConfig, settings
+from improve.config.schema import Config, DatasetConfig
 from improve.datasets import at_hand
 from improve.errors import ImproveError
 from improve.record.folders import folder_of

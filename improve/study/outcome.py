@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from improve.config.schema import Config, settings
+from improve.config.decisive import settings
+from improve.config.schema import Config
 from improve.errors import ImproveError, InUse, RunChanged, RunFailed
 from improve.record.folders import TRACEBACKS, folder_of, past_of
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString, Transformer
 from omegaconf import DictConfig, OmegaConf
 
+from improve.config.checks import check
 from improve.config.compose import to_config
-from improve.config.schema import Config, check
+from improve.config.schema import Config
 from improve.errors import ConfigError
 from improve.record.folders import folder_of
 
+_WORD = re.compile(r"(?!(true|false|null|inf|nan)$)[a-z_][\w./-]*", re.IGNORECASE)  # that can be nothing else
 Compose = Callable[[Sequence[str]], DictConfig]  # overrides → the whole configuration with them, Hydra's own included
 
 
@@ -60,6 +65,28 @@ class Plan:
             if config.run_dir is not None and first.config != config:
                 raise ConfigError(f"run_dir={config.run_dir} is the folder of one run.", "leave it out of a study")
         return cls(tuple(jobs.values()), tuple(refused), same)
+
+
+def combinations(overrides: Iterable[Override]) -> list[tuple[str, ...]]:
+    """Each combination of the values that are given, as overrides of one run; the last value given for a key counts.
+
+    Raises `HydraException` for a range without steps.
+    """
+    axes: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            axes[key] = [f"{key}={value}" for value in override.sweep_iterator(_written)]
+        else:
+            axes[key] = [f"{key}={override.get_value_element_as_str()}"]
+    return list(itertools.product(*axes.values()))
+
+
+def _written(value: Any) -> str:
+    """A value of a sweep in Hydra's grammar. Hydra itself would make a number of the text '2024_05'."""
+    if isinstance(value, str) and not _WORD.fullmatch(value):
+        return str(QuotedString(value, Quote.single).with_quotes())
+    return str(Transformer.str(value))
 
 
 def _config(values: DictConfig) -> Config:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from improve.config.invocation import same_again
 from improve.display.text import count
 from improve.errors import ImproveError, RunsFailed
 from improve.record.folders import past_of
 from improve.study.outcome import Outcome, State, on_record
 from improve.study.plan import Job, Plan
-
-
-def command() -> str:
-    """The command that started this process's study, and that goes on with it."""
-    return shlex.join(["python", "-m", "improve.run", *sys.argv[1:]])
 
 
 def outcomes_of(plan: Plan, known: Mapping[Path, Outcome]) -> list[Outcome]:
@@ -62,6 +56,6 @@ def raise_failures(outcomes: Sequence[Outcome]) -> None:
     if failed:
         raise RunsFailed(
             f"{len(failed)} of {count(len(outcomes), 'run')} failed; what the others did is kept.",
-            f"once it is mended, the same command goes on with them: {command()}",
+            f"once it is mended, the same command goes on with them: {same_again()}",
             max(outcome.exit_code for outcome in failed),
         )

@@ -11,13 +11,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
+from improve.config.invocation import same_again
 from improve.display.text import count
 from improve.errors import DataError, ImproveError, Interrupted
 from improve.record.folders import make_folder
 from improve.signals import stopped_by_signals
 from improve.study.outcome import Outcome, on_record
-from improve.study.plan import Job, Plan, refuse
-from improve.study.summary import command, outcomes_of, print_summary, raise_failures
+from improve.study.plan import Job, Plan, combinations, refuse
+from improve.study.summary import outcomes_of, print_summary, raise_failures
 
 # Hydra loads its plugins anew when it first looks for them: only what it has after that can be extended.
 Plugins.instance()
@@ -56,10 +57,10 @@ class StudySweeper(BasicSweeper):
             parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
             overrides = parser.parse_overrides([*self._parse_config(), *arguments])
             refuse(overrides, self._compose)
-            (combinations,) = self.split_arguments(overrides, None)
-            if len(combinations) > MANY:
-                print(f"reading the settings of {len(combinations)} runs …", flush=True)
-            plan = Plan.of(combinations, self._compose)
+            asked = combinations(overrides)
+            if len(asked) > MANY:
+                print(f"reading the settings of {len(asked)} runs …", flush=True)
+            plan = Plan.of(asked, self._compose)
             if any(job.config.dry_run for job in plan.jobs):
                 self._estimate(plan)
             else:
@@ -83,7 +84,7 @@ class StudySweeper(BasicSweeper):
                 outcomes |= dict(zip((job.folder for job in batch), self._launch(batch, left), strict=True))
         except Interrupted:
             print_summary(plan, outcomes_of(plan, outcomes))
-            print(f"stopped; what is done is kept. Go on with:\n  {command()}", file=sys.stderr)
+            print(f"stopped; what is done is kept. Go on with:\n  {same_again()}", file=sys.stderr)
             raise
         except BaseException:  # a launcher's own: a process of it died, say
             print_summary(plan, outcomes_of(plan, outcomes))

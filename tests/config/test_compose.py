@@ -12,8 +12,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
+from improve.config import naming
 from improve.config import schema as schema
-from improve.config.compose import quoted, to_config
+from improve.config.compose import to_config
+from improve.config.decisive import settings
+from improve.config.naming import run_name
 from improve.errors import ConfigError
 from tests.support.paths import CONF
 
@@ -33,7 +36,7 @@ def composed(*overrides: str) -> schema.Config:
 def test_every_option_composes(option: str) -> None:
     group, name = option.split("=")
     values = composed(option)
-    schema.settings(values)
+    settings(values)
     if group in ("dataset", "llm", "prompts", "strategy") and option != "strategy=random":  # a name for two settings
         assert getattr(values, group).name == name
 
@@ -65,8 +68,25 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["strategy.iteratons=3"], "did you mean strategy.iterations"),
         (["+foo=3"], "'foo'"),
         (["+strategy.foo=3"], "'strategy.foo'"),
-        (["strategy.iterations=many"], "could not be converted to Integer"),
+        (["strategy.iterations=many"], "strategy.iterations=many is not a whole number"),
+        (["seed=abc"], "for instance seed=0"),
+        (["seed=1=2"], "seed=1=2 is not a whole number"),
+        (["-m", "seed=0,x"], "seed=x is not a whole number"),
+        (["dry_run=maybe"], "dry_run=maybe is not true or false"),
+        (["seed=0,1"], "add -m"),
+        (["tracking.tags=a,b"], "'tracking.tags=[a,b]'"),
+        (["executor.fetch_weights=[a"], "'executor.fetch_weights=[a]'"),
         (["nonsense"], "nonsense"),
+        (["digits"], "fix: dataset=digits"),
+        (["doctor"], "improve doctor"),
+        (["--dry-run"], "fix: dry_run=true"),
+        (["--seed=3"], "fix: seed=3"),
+        (["~dataset.path"], "fix: dataset.path=null"),
+        (["dataset.path=???"], "dataset.path cannot be ???"),
+        (["llm=1_5"], "there is no llm=1_5"),
+        (["hydra/launcher=joblib"], "pip install"),
+        (["hydra/sweeper=optuna"], "hydra-optuna-sweeper"),
+        (["hydra/launcher=submitit_slurm"], "hydra-submitit-launcher"),
         (["experiment=smok"], "did you mean smoke"),
         (["executor.fit_seconds=0"], "executor.fit_seconds=1"),
         (["acceptance.alpha=2"], "acceptance.alpha"),
@@ -100,28 +120,6 @@ def test_outputs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     assert "choose outputs=DIR" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Roses, red; or not.",
-        "it's a (daisy) #1 = {x} [y] $z: 50%",
-        "plain words",
-        r"back\\slash \' quote",
-        '"in quotes"',
-    ],
-)
-def test_a_description_may_be_any_sentence(text: str) -> None:
-    assert composed(*quoted(["dataset=digits", f"dataset.description={text}"])).dataset.description in (
-        text,
-        text[1:-1],
-    )
-
-
-def test_other_arguments_stay_as_they_are() -> None:
-    plain = ["seed=0,1", "dataset.train=null", "llm=o1", "--cfg", "job", "+x.y=[1,2]", "~x", "strategy.iterations="]
-    assert quoted(plain) == plain
-
-
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["dataset=nope"]])
 def test_help_and_config_import_no_torch(arguments: list[str]) -> None:
     program = (
@@ -136,9 +134,9 @@ def test_help_and_config_import_no_torch(arguments: list[str]) -> None:
 def test_the_run_name_is_stable_and_tells_settings_apart() -> None:
     first, same, other = composed("dataset=digits"), composed("dataset=digits"), composed("dataset=digits", "seed=1")
     moved = composed("dataset=digits", "outputs=elsewhere", "display=plain")
-    assert schema.run_name(first) == schema.run_name(same) == schema.run_name(moved)
-    assert schema.run_name(first) != schema.run_name(other)
-    assert schema.run_name(first).startswith("digits-iterative-offline-seed0-")
+    assert run_name(first) == run_name(same) == run_name(moved)
+    assert run_name(first) != run_name(other)
+    assert run_name(first).startswith("digits-iterative-offline-seed0-")
 
 
 def test_a_run_keeps_its_name_when_the_schema_grows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,10 +145,10 @@ def test_a_run_keeps_its_name_when_the_schema_grows(monkeypatch: pytest.MonkeyPa
         new_key: int = 3
 
     config = composed("dataset=digits", "seed=1")
-    name = schema.run_name(config)
-    monkeypatch.setattr(schema, "Config", Later)
-    assert schema.run_name(Later(**vars(config))) == name
-    assert schema.run_name(Later(**vars(config), new_key=4)) != name
+    name = run_name(config)
+    monkeypatch.setattr(naming, "Config", Later)
+    assert run_name(Later(**vars(config))) == name
+    assert run_name(Later(**vars(config), new_key=4)) != name
 
 
 def test_what_a_strategy_without_roles_does_not_use_is_no_other_run() -> None:

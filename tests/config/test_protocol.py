@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from improve.config.checks import check
 from improve.config.compose import config_from
-from improve.config.schema import Config, check, run_name
+from improve.config.naming import run_name
+from improve.config.schema import Config
 from improve.datasets import Dataset, prepare
 from improve.datasets.source import FREE, SELECTION, TEST, TRAIN, UNUSED
 from improve.datasets.split import split, split_in_two

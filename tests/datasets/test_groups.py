@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from improve.config.schema import Config, DatasetConfig, check
+from improve.config.checks import check
+from improve.config.schema import Config, DatasetConfig
 from improve.datasets.source import FREE, SELECTION, TEST, TRAIN, UNUSED
 from improve.datasets.split import Items, split, together
 from improve.errors import ConfigError, DataError

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from improve.config.schema import Config, DatasetConfig, check
+from improve.config.checks import check
+from improve.config.schema import Config, DatasetConfig
 from improve.datasets import prepare, sources
 from improve.datasets.source import Downloads
 from improve.datasets.sources import dsprites

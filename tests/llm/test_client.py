@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from improve.config.checks import check
 from improve.config.compose import config_from
-from improve.config.llm import LLMConfig
-from improve.config.schema import check
+from improve.config.schema import LLMConfig
 from improve.domain import Prompt
 from improve.errors import ConfigError, LLMError
 from improve.llm.client import Client

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from improve.config.llm import LLMConfig
+from improve.config.schema import LLMConfig
 from improve.domain import Prompt
 from improve.errors import LLMError
 from improve.llm.client import Client, Reply

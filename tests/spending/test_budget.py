@@ -22,7 +22,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from improve.agents.team import Team
-from improve.config import schema as schema
+from improve.config import decisive
 from improve.config.schema import BudgetConfig, Config
 from improve.domain import Prompt
 from improve.errors import BudgetError, ConfigError
@@ -269,7 +269,7 @@ def test_a_budget_in_usd_needs_prices() -> None:
 
 def test_a_budget_belongs_to_the_session_not_to_the_run() -> None:
     limited = dataclasses.replace(Config(), budget=BudgetConfig(usd=1), dry_run=True)
-    assert schema.settings(limited) == schema.settings(Config())
+    assert decisive.settings(limited) == decisive.settings(Config())
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from pathlib import Path
 import improve.strategies
 improve.strategies.__path__.append(sys.argv[1])
 from improve.config.compose import config_from
-from improve.config.schema import run_name
+from improve.config.naming import run_name
 from improve.session.opening import Order
 config = config_from(["strategy=twice", "dataset=digits", "strategy.iterations=5"], Path(sys.argv[2]))
 print(config.strategy.iterations, run_name(config).split("-")[1], Order.of(config).strategy.note)

@@ -136,7 +136,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
     output, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
     assert "1 done, 1 stopped, 1 not started" in output
-    assert re.search(r"Go on with:\n  python -m improve\.run -m .*'?seed=range\(3\)'?", errors)
+    assert re.search(r"Go on with:\n  \S+ run -m .*'?seed=range\(3\)'?", errors)
     assert "Traceback" not in errors
 
 

@@ -18,8 +18,9 @@ import numpy as np
 from improve import strategies
 from improve.agents.prompts import PromptSet
 from improve.agents.team import Team
+from improve.config.checks import check
 from improve.config.compose import config_from
-from improve.config.schema import Config, check
+from improve.config.schema import Config
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.execution.length import Length

@@ -15,7 +15,8 @@ from typing import Any
 
 import improve.report.study
 import improve.session
-from improve.config.schema import Config, settings
+from improve.config.decisive import settings
+from improve.config.schema import Config
 from improve.errors import LLMError, RunFailed
 from improve.record.folders import earlier_attempts, folder_of, make_folder
 from improve.record.journal import Journal

@@ -12,8 +12,7 @@ from pathlib import Path
 from improve.agents.brief import Brief
 from improve.agents.prompts import PromptSet
 from improve.agents.team import Team
-from improve.config.llm import LLMConfig
-from improve.config.schema import BudgetConfig
+from improve.config.schema import BudgetConfig, LLMConfig
 from improve.llm.backend import LiveModels
 from improve.record.journal import Journal
 from improve.spending.budget import Budget, Training

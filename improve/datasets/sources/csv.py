@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from improve.config.compose import override
+from improve.config.overrides import override
 from improve.config.schema import DatasetConfig
 from improve.datasets.files import state
 from improve.datasets.findings import Finding

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from improve.config.schema import PRESENTATION, Config
+from improve.config.decisive import PRESENTATION
+from improve.config.schema import Config
 from improve.display.text import one_line
 from improve.domain import Verdict
 from improve.errors import DataError, ResumeError
