@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from improve.config import DatasetConfig, ExecutorConfig
+from improve.config.schema import DatasetConfig, ExecutorConfig
 from improve.datasets import Dataset, prepare
 from improve.execution.local import derived_seed
-from improve.llm.offline.engineer import write
-from improve.llm.offline.recipe import DataRecipe, ModelRecipe, TrainingRecipe, changed
+from improve.expert.engineer import write
+from improve.expert.recipe import DataRecipe, ModelRecipe, TrainingRecipe, changed
 from improve.pipeline.export import TEMPLATE
 from improve.pipeline.weights import usable_weights
 
