@@ -66,6 +66,7 @@ class Task:
     epochs: int
     batch_size: int
     pools: Mapping[str, Pool]
+    many: tuple[str, ...]  # the recipes that get many seeds: of low, middle and high accuracy
 
     def options(self) -> dict[str, list[dict[str, Any]]]:
         """The settings of each option of each component, drawn by a fixed generator."""
@@ -121,6 +122,7 @@ TASKS: tuple[Task, ...] = (
             "model": networks(RESIDUAL),
             "training": TRAINING,
         },
+        ("002", "012", "122"),
     ),
     Task(
         "fashion",
@@ -139,6 +141,7 @@ TASKS: tuple[Task, ...] = (
             "model": networks(COARSE),
             "training": TRAINING,
         },
+        ("103", "102", "011"),
     ),
     Task(
         "cifar10",
@@ -157,6 +160,7 @@ TASKS: tuple[Task, ...] = (
             "model": networks(COARSE),
             "training": TRAINING,
         },
+        ("100", "103", "101"),
     ),
     Task(
         "photos",
@@ -174,6 +178,7 @@ TASKS: tuple[Task, ...] = (
                 tweaks=[{"weight_decay": 0.05}, {"schedule": "constant", "lr": 0.02}, {"ema": 0.9}],
             ),
         },
+        ("000", "010", "111"),
     ),
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Makes the bank, or goes on with it: one forked process a training, each on one thread.
 
-The order makes parts of the bank useful early: seed 0 of every pipeline, all data sets in turn; then twelve pipelines
-(three a data set: of low, middle and high accuracy at seed 0) up to 20 seeds and refits; then seeds 1 and 2 of all.
+The order makes parts of the bank useful early, all data sets in turn: half of the seeds of the pipelines that get many;
+seed 0 of every pipeline; the other half, and refits; the further seeds of every pipeline.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from benchmarks.bank.grid import TASKS, Job, Task, recipes
 from benchmarks.bank.records import append, pack_numbers, read
 
 HERE = Path(__file__).resolve().parent
-CHOSEN_AT = (0.15, 0.55, 0.92)  # shares of a grid's pipelines, from the worst on, whose seeds are many
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy")
 
 
@@ -52,39 +51,28 @@ class Bank:
         return {(r["kind"], r["recipe"], r["seed"]): r for r in read(self.file(task))}
 
 
-def many(task: Task, done: dict[tuple[str, str, int], dict[str, Any]]) -> list[str]:
-    """The pipelines that get many seeds: by their accuracy on selection at seed 0. Empty until all have that."""
-    names = [name for name, _ in recipes(task)]
-    if any(("replicate", name, 0) not in done for name in names):
-        return []
-    ranked = sorted(names, key=lambda n: (done["replicate", n, 0]["ways"]["best"]["selection_accuracy"], n))
-    return [ranked[round(share * (len(ranked) - 1))] for share in CHOSEN_AT]
-
-
-def jobs(bank: Bank, task: Task, chosen: Sequence[str]) -> Iterator[Job]:
+def jobs(bank: Bank, task: Task) -> Iterator[Job]:
     """All trainings of a data set in the order in which they are made; some come twice."""
-    names = [name for name, _ in recipes(task)]
+    names, half = [name for name, _ in recipes(task)], bank.many_seeds // 2
+    for seed, name in itertools.product(range(half), task.many):
+        yield Job(task.name, name, seed)
     for name in names:
         yield Job(task.name, name, 0)
-    for seed in range(bank.many_seeds):
-        for name in chosen:
-            yield Job(task.name, name, seed)
-            if seed < bank.refits:
-                yield Job(task.name, name, seed, "refit")
+    for seed, name in itertools.product(range(bank.many_seeds), task.many):
+        yield Job(task.name, name, seed)
+        if seed < bank.refits:
+            yield Job(task.name, name, seed, "refit")
     for seed, name in itertools.product(range(1, bank.seeds), names):
         yield Job(task.name, name, seed)
 
 
 def left(bank: Bank) -> list[list[Job]]:
-    """What is not made yet, in a list for each data set: seed 0 alone while the many-seed pipelines are not known."""
+    """What is not made yet, in a list for each data set."""
     found = []
     for task in bank.tasks:
-        done = bank.done(task)
-        chosen = many(task, done)
-        # A replicate without probabilities does not do for a pipeline of many seeds.
-        whole = {key for key, record in done.items() if key[1] not in chosen or complete(record)}
-        listed = dict.fromkeys(jobs(bank, task, chosen)) if chosen else [Job(task.name, n, 0) for n, _ in recipes(task)]
-        found.append([job for job in listed if job.key not in whole])
+        # A record without probabilities does not do for a pipeline of many seeds.
+        done = {k for k, record in bank.done(task).items() if k[1] not in task.many or complete(record)}
+        found.append([job for job in dict.fromkeys(jobs(bank, task)) if job.key not in done])
     return found
 
 
@@ -101,21 +89,17 @@ def in_turn(lists: Sequence[Sequence[Job]]) -> Iterator[Job]:
 def make(bank: Bank, cores: int) -> None:
     """Make all trainings that are missing. Raises `RuntimeError` if one fails."""
     prepare(bank)
-    while any(lists := left(bank)):
-        unranked = [
-            task_jobs for task, task_jobs in zip(bank.tasks, lists, strict=True) if not many(task, bank.done(task))
-        ]
-        run(bank, list(in_turn(unranked or lists)), cores)
+    run(bank, list(in_turn(left(bank))), cores)
 
 
 def run(bank: Bank, todo: Sequence[Job], cores: int) -> None:
     """Run jobs, up to `cores` at once."""
-    chosen = {task.name: many(task, bank.done(task)) for task in bank.tasks}
+    many = {task.name: task.many for task in bank.tasks}
     running: dict[int, Job] = {}
     waiting = iter(todo)
     while True:
         while len(running) < cores and (job := next(waiting, None)):
-            running[start(bank, job, job.recipe in chosen[job.dataset])] = job
+            running[start(bank, job, job.recipe in many[job.dataset])] = job
         if not running:
             return
         child, status = os.wait()

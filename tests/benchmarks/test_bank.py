@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.bank import load, product, records
-from benchmarks.bank.grid import COMPONENTS, TASKS, Pool, Task, recipes
-from benchmarks.bank.make import Bank, left, many
+from benchmarks.bank.grid import COMPONENTS, TASKS, Job, Pool, Task, recipes
+from benchmarks.bank.make import Bank, left
 from improve.domain import Pipeline
 from improve.pipeline.contract import check
 
@@ -35,6 +35,7 @@ TINY = Task(
         "model": Pool({"family": "plain", "widths": [8, 16]}, usual=[{"widths": [16, 32]}]),
         "training": Pool({"schedule": "cosine"}, usual=[{"schedule": "onecycle", "lr": 0.01}]),
     },
+    ("000", "011", "111"),
 )
 # The process that is killed: a maker of eight pipelines, three of them with two seeds and one refit.
 MAKER = """
@@ -85,18 +86,20 @@ def test_grids_are_closed_and_their_components_keep_the_contract() -> None:
     assert total >= 200
 
 
-def test_pipelines_with_many_seeds_are_known_when_all_have_one(tmp_path: Path) -> None:
+def test_what_is_left_follows_from_what_is_recorded(tmp_path: Path) -> None:
     bank = Bank(tmp_path, tasks=[TINY], seeds=2, many_seeds=4, refits=1)
-    names = [name for name, _ in recipes(TINY)]
-    assert [[job.recipe for job in jobs] for jobs in left(bank)] == [names]
-    for number, name in enumerate(reversed(names)):
-        assert many(TINY, bank.done(TINY)) == []
-        ways = {"best": {"selection_accuracy": number / 10}}
-        records.append(bank.file(TINY), {"kind": "replicate", "recipe": name, "seed": 0, "ways": ways})
-    assert many(TINY, bank.done(TINY)) == ["110", "011", "001"]
     (todo,) = left(bank)
-    assert len({job.key for job in todo}) == len(todo) == 3 * 4 + 3 * 1 + 5 * 1
-    assert [job.seed for job in todo][:6] == [0] * 6
+    assert len({job.key for job in todo}) == len(todo) == 3 * 4 + 3 * 1 + 5 * 2
+    assert [(job.recipe, job.seed) for job in todo][:6] == list(itertools.product(TINY.many, (0, 1)))[::2] + list(
+        itertools.product(TINY.many, (0, 1))
+    )[1::2]
+    for recipe, way in (("001", {}), ("000", {}), ("011", {"test_probabilities": "…"})):
+        records.append(bank.file(TINY), {"kind": "replicate", "recipe": recipe, "seed": 0, "ways": {"best": way}})
+    # That of 000 lacks its probabilities.
+    assert [job for job in todo if job.key not in {j.key for j in left(bank)[0]}] == [
+        Job("tiny", "011", 0),
+        Job("tiny", "001", 0),
+    ]
 
 
 def shipped() -> list[str]:
