@@ -64,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--retrain", action="store_true", help="also train the delivered pipeline again")
     verify.set_defaults(work=_verify)
 
+    view = commands.add_parser("view", help="runs and studies in a browser, while they go on")
+    view.add_argument("outputs", type=Path, nargs="?", default=Path("outputs"), help="default: outputs")
+    view.add_argument("--host", default="127.0.0.1", help="what to listen on (default: this machine alone)")
+    view.add_argument("--port", type=int, default=8008, help="default: 8008; 0: any that is free")
+    view.set_defaults(work=_view)
+
     cassette = commands.add_parser("cassette", help="the replies of a run as a small file, for llm=replay")
     cassette.add_argument("run", type=Path, help="folder of the run")
     cassette.add_argument("-o", "--out", type=Path, required=True, help="the file to write (JSON)")
@@ -177,6 +183,13 @@ def _report(arguments: argparse.Namespace) -> int:
         raise ConfigError("A run's own page has no leaderboard.", "add --out FOLDER, for a report on the runs together")
     for path in arguments.paths:
         print(write_run_page(path) if is_run(path) else write_study([path], path, options))
+    return 0
+
+
+def _view(arguments: argparse.Namespace) -> int:
+    from improve.view.server import serve
+
+    serve(arguments.outputs, arguments.host, arguments.port)
     return 0
 
 

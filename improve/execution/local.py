@@ -147,6 +147,7 @@ class LocalExecutor:
         expected = [*samples, ("predict", iteration), *upcoming, ("audit", iteration)]
         rows: list[dict[str, Any]] = []
         length = Length()
+        self._write_metrics(iteration, "w", dict(zip(ROW_KEYS, ROW_KEYS, strict=True)))
 
         def on_event(event: dict[str, Any]) -> None:
             nonlocal length
@@ -157,6 +158,7 @@ class LocalExecutor:
                 self._expect_all(expected)
             elif kind == "epoch" and len(rows) < MAX_ROWS:
                 rows.append(epoch_row(event))
+                self._write_metrics(iteration, "a", rows[-1])  # as they come: whoever looks sees the curve move
                 length = dataclasses.replace(length, steps=count(event.get("step")) or length.steps)
                 self.phase(iteration, "training", _progress(rows[-1], amount(event.get("of"))))
 
@@ -167,7 +169,6 @@ class LocalExecutor:
             outcome = cell.run(command, hard_limit(self.config.fit_seconds), on_event)
             self._expect_all(expected)
             failure = outcome.failure or self._keep_weights(cell, iteration)
-        self._write_metrics(iteration, rows)
         shown = self._samples(iteration, sampled) if sampled is not None and failure is None else None
         return Fit(failure, outcome.seconds, tuple(rows), length, shown)
 
@@ -318,11 +319,9 @@ class LocalExecutor:
             "pretrained": {name: dict(weights) for name, weights in self.weights.items()},
         }
 
-    def _write_metrics(self, iteration: int, rows: list[dict[str, Any]]) -> None:
-        with open(self.candidate_folder(iteration) / "metrics.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, ROW_KEYS)
-            writer.writeheader()
-            writer.writerows(rows)
+    def _write_metrics(self, iteration: int, mode: str, row: Mapping[str, Any]) -> None:
+        with open(self.candidate_folder(iteration) / "metrics.csv", mode, newline="") as file:
+            csv.DictWriter(file, ROW_KEYS).writerow(row)
 
 
 def hard_limit(fit_seconds: float) -> float:

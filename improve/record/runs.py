@@ -48,7 +48,7 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.is_dir():
             raise DataError(f"{path} is not a folder.", "give the folder of a run, or one that holds folders of runs")
-        own = list(_below(path))
+        own = list(run_folders_below(path))
         if not own:
             raise DataError(f"{path} holds no run (no {JOURNAL} in it or below).", "give the folder of a run")
         for folder in own:
@@ -56,7 +56,8 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _below(path: Path) -> Iterator[Path]:
+def run_folders_below(path: Path) -> Iterator[Path]:
+    """The folders of the runs at or below a path, by name; none if it is no folder."""
     for folder, names, files in os.walk(path):
         names.sort()
         if JOURNAL in files:

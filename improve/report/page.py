@@ -11,6 +11,7 @@ import base64
 import functools
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from improve.display.text import (
 )
 from improve.errors import ImproveError
 from improve.record.history import History
+from improve.report.code import coloured
 from improve.report.escapes import markdown, tex
 from improve.report.files import RunFiles
 from improve.report.view import run_view
@@ -56,22 +58,34 @@ def write_text(path: Path, text: str) -> None:
         raise ImproveError(f"{path} cannot be written: {error.strerror}.", "choose another folder") from None
 
 
-def run_page(history: History, run_folder: Path) -> str:
-    """The page of a run as HTML."""
-    return render("run.html.j2", **run_view(history, RunFiles(run_folder)))
+@dataclass(frozen=True)
+class Live:
+    """What a page has beside its content where it is served: a mark of its version; of a run its state and name."""
+
+    tag: str
+    state: str = ""
+    name: str = ""
 
 
-def render(template: str, **values: Any) -> str:
-    """Render a template: `values` may hold foreign text anywhere. That of the others than pages is to be escaped."""
-    pages = _environment(template.endswith(".html.j2"))
-    if not pages.autoescape:
-        return pages.get_template(template).render(**values)
-    style, script = (_source(pages, name) for name in ("style.css", "page.js"))
+def run_page(history: History, run_folder: Path, live: Live | None = None) -> str:
+    """The page of a run as HTML; `live`: as `improve view` serves it."""
+    return render("run.html.j2", live, **run_view(history, RunFiles(run_folder)))
+
+
+def render(template: str, live: Live | None = None, **values: Any) -> str:
+    """Render a template: `values` may hold foreign text anywhere. Templates of other formats than HTML escape it."""
+    environment = _environment(template.endswith(".html.j2"))
+    if not environment.autoescape:
+        return environment.get_template(template).render(**values)
+    style, script = _source(environment, "style.css"), _source(environment, "page.js")
+    if live:
+        script += _source(environment, "live.js")
     allowed = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
-    policy = f"{allowed}; base-uri 'none'; form-action 'none'"
-    # Our own two files are the only text that goes in unescaped.
-    own = {"style": Markup(style), "script": Markup(script), "policy": Markup(policy)}
-    return pages.get_template(template).render(**own, **values)
+    again = "connect-src 'self'; " if live else ""
+    policy = f"{allowed}; {again}base-uri 'none'; form-action 'none'"
+    # Our own files are the only text that goes in unescaped.
+    own = {"style": Markup(style), "script": Markup(script), "policy": Markup(policy), "live": live}
+    return environment.get_template(template).render(**own, **values)
 
 
 @functools.cache
@@ -85,21 +99,8 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    formats = (
-        count,
-        duration,
-        interval,
-        markdown,
-        money,
-        p_value,
-        percent,
-        points,
-        short_count,
-        tex,
-        time_taken,
-        trained,
-    )
-    environment.filters.update({function.__name__: function for function in formats})
+    formats = (count, duration, interval, money, p_value, percent, points, short_count, time_taken, trained)
+    environment.filters.update({function.__name__: function for function in (*formats, coloured, markdown, tex)})
     return environment
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from improve.display.sentences import comparison, doubt, images, not_accepted, replays, tries, unpriced, warnings
-from improve.display.text import cut_middle, last_overwritten, llm_name, one_line, percent
+from improve.display.text import clean, cut_middle, last_overwritten, llm_name, one_line, percent
 from improve.domain import COMPONENTS, Verdict
 from improve.record.history import History, Iteration
 from improve.record.kinds import LLMRecord, TestRecord
@@ -176,7 +176,7 @@ def sources_of(iteration: Iteration, files: RunFiles) -> tuple[Source, ...]:
         return ()
     folder = iteration.candidate["folder"]
     read = ((name, files.text(f"{folder}/{name}.py")) for name in COMPONENTS)
-    return tuple(Source(name, text) for name, text in read if text is not None)
+    return tuple(Source(name, clean(text)) for name, text in read if text is not None)
 
 
 def _call(call: LLMRecord, files: RunFiles) -> CallView:

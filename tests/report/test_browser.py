@@ -24,12 +24,17 @@ POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 def opened(page: Path, tmp_path: Path, anchor: str = "", *flags: str) -> tuple[str, list[str]]:
     """The document after its scripts have run, and what the console said."""
+    return opened_at(page.as_uri() + anchor, tmp_path, *flags)
+
+
+def opened_at(address: str, tmp_path: Path, *flags: str, budget: int = 2000) -> tuple[str, list[str]]:
+    """`budget`: milliseconds of a clock that does not wait for anything; 0: the real one."""
     assert CHROMIUM is not None
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
-        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=2000", "--dump-dom", *flags,
-        page.as_uri() + anchor,
+        f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", *flags,
+        *([f"--virtual-time-budget={budget}"] if budget else []), address,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -143,3 +148,45 @@ def test_marks_can_be_pressed_and_diffs_unfold_on_a_phone_and_a_desk(tmp_path: P
         assert row["marks"] == 9
         assert row["wide"] <= 0
         assert all(row[key] for key in ("hit", "folded", "open", "visible", "all", "none")), row
+
+
+# Searches the page in a frame, then goes to the first place by Enter.
+SEARCHING = """
+addEventListener("load", () => {
+  const page = document.querySelector("iframe").contentDocument, search = page.getElementById("search");
+  const view = page.defaultView, said = {shown: search.parentElement.checkVisibility()};
+  search.value = "You Are The model_engineer";
+  search.dispatchEvent(new Event("input"));
+  setTimeout(() => {
+    said.found = page.getElementById("found").textContent;
+    said.marked = view.CSS.highlights.get("found").size;
+    said.texts = [...new Set([...view.CSS.highlights.get("found")].map((range) => range.toString()))];
+    said.open = [...page.querySelectorAll("details.iteration")].filter((each) => each.open).length;
+    search.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter"}));
+    const [at] = view.CSS.highlights.get("current");
+    const box = at.getBoundingClientRect();
+    said.seen = box.height > 0 && box.top >= 0 && box.bottom <= view.innerHeight;
+    document.title = JSON.stringify(said);
+  }, 600);
+});
+"""
+
+
+def test_prompts_and_replies_can_be_searched(tmp_path: Path) -> None:
+    page = write_run_page(Maker(tmp_path / "run", classes=5, llm="m", usd=None).write())
+    searching = tmp_path / "searching.html"
+    searching.write_text(
+        f'<!doctype html><title>x</title><iframe style="width:1100px;height:900px" src="{page.as_uri()}"></iframe>'
+        f"<script>{SEARCHING}</script>"
+    )
+    document, console = opened(searching, tmp_path, "", "--disable-web-security", "--allow-file-access-from-files")
+    assert console == []
+    said = json.loads(html.unescape(title(document)))
+    assert said["shown"]
+    assert said["texts"] == ["You are the model_engineer"]
+    calls = page.read_text().count("You are the model_engineer")
+    assert calls > 1
+    assert said["marked"] == calls
+    assert said["found"].startswith(f"{calls} places")
+    assert said["open"] > 1
+    assert said["seen"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from improve.display.text import clean
 from improve.errors import ResumeError
 from improve.record.history import History
 from improve.report import write_run_page
 from improve.report.charts import score_chart, ticks
+from improve.report.code import coloured_lines
 from improve.report.confusion import confusion
 from improve.report.curves import curve_charts
 from improve.report.diffs import diff
@@ -23,6 +27,7 @@ from improve.report.files import RunFiles
 from tests.support.made_run import Maker
 
 OWN = "document.title='OWNED'"
+CODE = ("def f(x):\n", "    ", '"""', "'", "# note", "\n", "\\", "1e5", "class", "@cached", "<b>&amp;", "f'{x}'", "\r")
 POISON = (
     f'</script></style></pre></title><script>{OWN}</script><img src=x onerror="{OWN}">\'">'
     f'<svg onload="{OWN}">' + "{{ 7*7 }}"
@@ -105,7 +110,9 @@ def test_foreign_text_stays_text_everywhere(tmp_path: Path) -> None:
     )
     # One script, ours, and the same elements as with harmless text: none of it became an element.
     assert len(poisoned.all("script")) == 1
-    assert [tag for tag, _ in poisoned.tags] == [tag for tag, _ in clean.tags]
+    # One of colour for a piece of code is no other than for a harmless one.
+    assert [tag for tag, _ in poisoned.tags if tag != "span"] == [tag for tag, _ in clean.tags if tag != "span"]
+    assert all(set(attributes) <= {"class", "id", "role"} for attributes in poisoned.all("span"))
     assert not [name for _, attributes in poisoned.tags for name in attributes if name.startswith("on")]
     assert poisoned.text.count("{{ 7*7 }}") > 200
     assert "price unknown" in poisoned.text
@@ -248,6 +255,20 @@ def test_confusions_are_counted_and_ranked() -> None:
     many = confusion([[1] * 200 for _ in range(200)], [str(i) for i in range(200)])
     assert not many["drawn"]
     assert not many["cells"]
+
+
+@given(st.one_of(st.text(), st.lists(st.sampled_from(CODE)).map("".join)).map(clean))
+def test_code_in_colour_is_the_same_code_and_nothing_but_spans(source: str) -> None:
+    lines = coloured_lines(source)
+    assert [html.unescape(re.sub(r'<span class="[csnkfd]">|</span>', "", line)) for line in lines] == source.split("\n")
+    assert all(line.count("<") == 2 * line.count("</span>") for line in lines)  # each line is whole in itself
+
+
+def test_code_in_colour_takes_no_longer_for_odd_sources() -> None:
+    began = time.process_time()
+    for source in ("(" * 200_000, "'" * 200_000, "\\\n" * 50_000, 'f"{' * 60_000, "x" * 200_000, "\n" * 200_000):
+        coloured_lines(source)
+    assert time.process_time() - began < 20
 
 
 @given(

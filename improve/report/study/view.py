@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from improve import __version__
 from improve.display.card import PAGE
 from improve.display.text import money, percent, short_count, time_taken
 from improve.report.study.cells import Table
@@ -28,9 +29,13 @@ class FigureView(NamedTuple):
 
 
 def table_view(
-    number: int, table: Table, boards: Mapping[str, Leaderboard], figures: Sequence[FigureView], out: Path
+    number: int,
+    table: Table,
+    boards: Mapping[str, Leaderboard],
+    figures: Sequence[FigureView],
+    link: Callable[[StudyRun], str],
 ) -> dict[str, Any]:
-    """A study's table and all that stands around it; links to the pages of runs are relative to the folder `out`."""
+    """A study's table and all that stands around it; `link` gives the address of a run's page, "" if it has none."""
     return {
         "name": f"study-{number}",  # its anchor on the page
         "headline": headline(table),
@@ -49,17 +54,34 @@ def table_view(
         "notes": notes(table),
         "endings": endings(table),
         "runs": [
-            _line(run, f"{cell.row.label}: {cell.column.label}", out) for cell in table.filled for run in cell.runs
+            {"link": link(run), "cells": _line(run, f"{cell.row.label}: {cell.column.label}")}
+            for cell in table.filled
+            for run in cell.runs
         ],
     }
 
 
-def _line(run: StudyRun, where: str, out: Path) -> dict[str, Any]:
-    """One run in the list of runs; `link` is its own page, relative to the report, "" if it has none."""
+def report_view(tables: Sequence[Mapping[str, Any]], left_out: Sequence[str]) -> dict[str, Any]:
+    """All tables of a report; `left_out` says which runs are in none of them."""
+    headline = tables[0]["headline"] if len(tables) == 1 else f"{len(tables)} studies"
+    return {
+        "headline": headline,
+        "tables": tables,
+        "left_out": left_out,
+        "run_header": RUN_HEADER,
+        "version": __version__,
+    }
+
+
+def relative_link(run: StudyRun, out: Path) -> str:
+    """The address of a run's own page, relative to a report in the folder `out`."""
     page = run.folder / PAGE
-    link = quote(os.path.relpath(page.resolve(), out.resolve())) if page.is_file() else ""
+    return quote(os.path.relpath(page.resolve(), out.resolve())) if page.is_file() else ""
+
+
+def _line(run: StudyRun, where: str) -> list[str]:
+    """One run in the list of runs."""
     scores = (NONE if value is None else percent(value) for value in (run.first, run.selection, run.accuracy))
     costs = (short_count(run.tokens), money(run.usd, run.rule_based), time_taken(60 * run.minutes))
     doubt = ("†" if run.paper_protocol else "") + ("‡" if not run.verified else "")
-    cells = [run.name, where, str(run.seed), run.state + doubt, *scores, *costs]
-    return {"link": link, "cells": cells}
+    return [run.name, where, str(run.seed), run.state + doubt, *scores, *costs]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from improve import __version__
 from improve.report.files import data_uri
-from improve.report.page import render, write_text
+from improve.report.page import Live, render, write_text
 from improve.report.study.cells import Table
 from improve.report.study.formats import table_csv
 from improve.report.study.layout import study_tables
 from improve.report.study.leaderboard import Leaderboard, check_datasets
-from improve.report.study.runs import load_runs
-from improve.report.study.view import RUN_HEADER, FigureView, table_view
+from improve.report.study.runs import StudyRun, load_runs
+from improve.report.study.view import FigureView, relative_link, report_view, table_view
 
 STUDY_PAGE = "study.html"
 
@@ -41,18 +40,19 @@ def write_study(paths: Sequence[Path], out: Path, options: Options | None = None
     views = [_view(number, table, out, options, len(tables) > 1) for number, table in enumerate(tables, start=1)]
     figures = [figure for view in views for figure in view["figures"]]
     _drop_old_figures(figures, out)
-    shown = {
-        "headline": views[0]["headline"] if len(views) == 1 else f"{len(views)} studies",
-        "tables": views,
-        "left_out": left_out,
-        "run_header": RUN_HEADER,
-    }
+    shown = report_view(views, left_out)
     write_text(out / "table.md", render("study.md.j2", **shown))
     write_text(out / "table.csv", table_csv(tables))
     write_text(out / "table.tex", render("study.tex.j2", **shown))
     page = out / STUDY_PAGE
-    write_text(page, render("study.html.j2", **shown, version=__version__, pictures=_pictures(figures, out)))
+    write_text(page, render("study.html.j2", **shown, pictures=_pictures(figures, out)))
     return page
+
+
+def study_page(runs: Sequence[StudyRun], link: Callable[[StudyRun], str], live: Live) -> str:
+    """The page of a study while it goes on: its tables without figures, which take long."""
+    views = [table_view(number, table, {}, (), link) for number, table in enumerate(study_tables(runs), start=1)]
+    return render("study.html.j2", live, **report_view(views, []), pictures={})
 
 
 def _view(number: int, table: Table, out: Path, options: Options, several: bool) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _view(number: int, table: Table, out: Path, options: Options, several: bool)
 
     prefix = f"{table.name or 'runs'} " if several else ""
     figures = draw_figures(table, out, prefix, omit_failed=options.omit_failed)
-    return table_view(number, table, options.leaderboards, figures, out)
+    return table_view(number, table, options.leaderboards, figures, lambda run: relative_link(run, out))
 
 
 def _drop_old_figures(figures: Sequence[FigureView], out: Path) -> None:
