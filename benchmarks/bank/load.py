@@ -54,8 +54,8 @@ class Trainings:
 class Predictions:
     """What R trainings of the pipelines with many seeds predict. `frame` as in `Trainings`.
 
-    `classes`: split → R × N uint8. `probabilities`: split → R × N × K float32, on a scale of 32 steps (a probability
-    of one half is off by at most 0.023); take the class from `classes`.
+    `classes`: split → R × N uint8. `probabilities`: split → R × N × K float32, on a scale of 32 steps (one half is off
+    by at most 0.023; take the class from `classes`). Probabilities are kept of one way alone: `best`, `average` of refits.
     """
 
     frame: pd.DataFrame
@@ -83,14 +83,16 @@ def load(dataset: str, way: str = "best", kind: str = "replicate", folder: Path 
 
 
 def predictions(dataset: str, way: str = "best", kind: str = "replicate", folder: Path = HERE) -> Predictions:
-    """Classes and probabilities of the trainings that have them: those of the pipelines with many seeds."""
+    """Classes, and probabilities if they are kept, of the trainings that have them: of pipelines with many seeds."""
     records, task = _records(dataset, kind, way, folder)
-    records = [record for record in records if "test_probabilities" in record["ways"][way]]
+    records = [record for record in records if "test_classes" in record["ways"][way]]
     kept, count = _kept(kind), len(task["classes"])
     classes = {s: np.array([unpack_numbers(r["ways"][way][f"{s}_classes"]) for r in records]) for s in kept}
-    unpack = functools.partial(unpack_probabilities, classes=count)
-    packed = {s: [r["ways"][way][f"{s}_probabilities"] for r in records] for s in kept}
-    probabilities = {split: np.array([unpack(text) for text in texts]) for split, texts in packed.items()}
+    probabilities: dict[str, np.ndarray] = {}
+    if way == ("average" if kind == "refit" else "best"):
+        unpack = functools.partial(unpack_probabilities, classes=count)
+        packed = {s: [r["ways"][way][f"{s}_probabilities"] for r in records] for s in kept}
+        probabilities = {split: np.array([unpack(text) for text in texts]) for split, texts in packed.items()}
     return Predictions(_frame(records, way), classes, probabilities, _labels(task))
 
 

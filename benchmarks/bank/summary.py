@@ -98,7 +98,7 @@ def ensembles(folder: Path) -> str:
     """Votes and mean probabilities of 3 and 5 trainings of one pipeline against one."""
     rows = []
     for name in tasks(folder):
-        for way in ("best", "average"):
+        for way in WAYS:
             found = predictions(name, way, folder=folder)
             for recipe in sorted(set(found.frame["recipe"])):
                 here = np.flatnonzero(found.frame["recipe"].to_numpy() == recipe)
@@ -107,22 +107,23 @@ def ensembles(folder: Path) -> str:
                 single = found.frame["test_accuracy"].to_numpy()[here].mean()
                 row = [name, way, recipe, str(len(here)), f"{100 * single:.1f}"]
                 for size in (3, 5):
-                    row += [f"{100 * value:.1f}" for value in together(found, here, size)]
+                    row += together(found, here, size)
                 rows.append(row)
     head = ["data set", "weights", "recipe", "seeds", "one", "3: vote", "3: mean", "5: vote", "5: mean"]
     return markdown(head, rows)
 
 
-def together(found: Predictions, rows: np.ndarray, size: int) -> tuple[float, float]:
-    """Mean test accuracy of ensembles by majority vote (ties: the likelier) and by mean probabilities."""
+def together(found: Predictions, rows: np.ndarray, size: int) -> tuple[str, str]:
+    """Mean test accuracy of ensembles by majority vote (ties: the member first drawn) and by mean probabilities."""
     votes, means = [], []
-    count = found.probabilities["test"].shape[2]
+    right, count = found.labels["test"], 1 + int(found.labels["test"].max())
     for members in groups(rows, size):
-        mean = found.probabilities["test"][members].mean(axis=0)
-        ballots = np.eye(count, dtype=np.float32)[found.classes["test"][members]].sum(axis=0)
-        votes.append(((ballots + 0.5 * mean).argmax(axis=1) == found.labels["test"]).mean())
-        means.append((mean.argmax(axis=1) == found.labels["test"]).mean())
-    return float(np.mean(votes)), float(np.mean(means))
+        ballots = np.eye(count, dtype=np.float32)[found.classes["test"][members]]
+        ballots[0] *= 1.5
+        votes.append((ballots.sum(axis=0).argmax(axis=1) == right).mean())
+        if found.probabilities:
+            means.append((found.probabilities["test"][members].mean(axis=0).argmax(axis=1) == right).mean())
+    return f"{100 * np.mean(votes):.1f}", f"{100 * np.mean(means):.1f}" if means else "–"
 
 
 def groups(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

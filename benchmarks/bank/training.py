@@ -116,7 +116,8 @@ class Observed:
 def train(job: Job, context_values: dict[str, Any], folders: dict[str, Path], probabilities: bool) -> dict[str, Any]:
     """Carry out a job and describe it: a record. `folders`: `pipeline`, `train`, `selection`, `test`, `hidden`, `work`.
 
-    `probabilities`: the record also holds what the pipeline predicts, for studies of ensembles.
+    `probabilities`: the record also holds what the pipeline predicts, for studies of ensembles: the classes of each set of
+    weights, and the probabilities of one, because they are large.
     """
     train_module, components, context_module, predict = product.template("train", "components", "context", "predict")
     began = time.process_time()
@@ -145,9 +146,10 @@ def train(job: Job, context_values: dict[str, Any], folders: dict[str, Path], pr
 
         # A pipeline's own average is what is validated, and the best epoch may be the last one.
         same = way == "last" and not refit and record["best_epoch"] == len(curve)
-        record["ways"][way] = dict(record["ways"]["best"]) if same else scored(
-            predicted, parts, context, folders, probabilities, refit
-        )  # fmt: skip
+        found = dict(record["ways"]["best"]) if same else scored(predicted, parts, context, folders, probabilities, refit)
+        if way != ("average" if refit else "best"):
+            found = {name: value for name, value in found.items() if not name.endswith("_probabilities")}
+        record["ways"][way] = found
     record["cpu_seconds"] = round(time.process_time() - began, 2)
     return record
 

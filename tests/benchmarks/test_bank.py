@@ -124,8 +124,9 @@ def test_the_shipped_bank_agrees_with_itself(dataset: str) -> None:
             right = predicted.classes[split] == predicted.labels[split]
             rows = [bank.rows(r)[s] for r, s in zip(predicted.frame["recipe"], predicted.frame["seed"], strict=True)]
             np.testing.assert_array_equal(right, getattr(bank, split)[rows])
-            likeliest = predicted.probabilities[split].argmax(axis=2)
-            assert (likeliest == predicted.classes[split]).mean() > 0.97
+            if way == "best":
+                likeliest = predicted.probabilities[split].argmax(axis=2)
+                assert (likeliest == predicted.classes[split]).mean() > 0.97
 
 
 @pytest.mark.parametrize("dataset", shipped())
