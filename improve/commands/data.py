@@ -26,6 +26,7 @@ from improve.datasets.pictures import class_images, contact_sheet
 from improve.display.sentences import SPLITS
 from improve.display.text import one_line
 from improve.errors import ConfigError, DataError
+from improve.execution import machine
 from improve.pipeline.architecture import informed
 from improve.pipeline.weights import usable_weights
 
@@ -98,6 +99,7 @@ def _prepared(config: Config) -> Dataset:
             lambda line: console.print(Text(line), soft_wrap=True),
             lambda text: status.update(Text(text)),
             selection_split(config),
+            machine.time_limit(config.executor),
         )
 
 
@@ -130,7 +132,8 @@ def _print_classes(dataset: Dataset, console: Console) -> None:
 
 def _print(dataset: Dataset, found: Sequence[Finding], config: DatasetConfig, console: Console) -> None:
     counts = ", ".join(f"{dataset.counts[split]:,} {name}" for split, name in SPLITS)
-    size = f"{dataset.width} × {dataset.height} pixels, {'grey' if dataset.channels == 1 else 'RGB'}"
+    stored = f" (kept at {dataset.stored} × {dataset.stored})" if dataset.stored else ""
+    size = f"{dataset.width} × {dataset.height} pixels{stored}, {'grey' if dataset.channels == 1 else 'RGB'}"
     console.print(Text(f"{dataset.name}: {len(dataset.class_names)} classes; {counts} images; {size}", "bold"))
     _print_classes(dataset, console)
     if not found:

@@ -23,6 +23,7 @@ from improve.config.schema import Config
 from improve.datasets import check_source, prepare
 from improve.domain import COMPONENTS, ENGINEER_OF, Prompt, Role
 from improve.errors import ConfigError, nearest
+from improve.execution import machine
 from improve.execution.local import LocalExecutor
 from improve.expert.expert import answer
 from improve.pipeline.architecture import informed
@@ -55,7 +56,8 @@ class Preview:
         cache = cache_folder(config.cache_dir)
         check_source(config.dataset, cache)
         weights = usable_weights(config.executor, cache)
-        prepared = prepare(config.dataset, cache, lambda note: None, select_on=selection_split(config))
+        limit = machine.time_limit(config.executor)
+        prepared = prepare(config.dataset, cache, lambda note: None, select_on=selection_split(config), limit=limit)
         dataset = informed(prepared, config.dataset, weights)
         executor = LocalExecutor(
             config.executor, choose("auto"), dataset, weights, Path(), config.seed, lambda *_: None

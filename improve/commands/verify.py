@@ -45,6 +45,9 @@ def verify_run(folder: Path, retrain: bool, cache_dir: str | None = None) -> int
     history = History.read(folder)
     config = _config(history)
     cache = cache_folder(cache_dir or config.cache_dir)
+    recorded = history.run["dataset"]
+    if "fit" in recorded and config.dataset.image_size is None:
+        config.dataset.image_size = recorded["height"]  # which another machine may choose in another way
     dataset, why = _dataset(config, cache)
     checks = [Check("the journal's chain", True, f"last link {history.link}")]
     checks += verify(history, folder, dataset)

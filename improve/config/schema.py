@@ -16,6 +16,7 @@ ACCEPTABLE = (
     "blank", "contradictions", "giveaway", "leakage", "missing_labels", "near_leakage", "numeric_labels",
     "several_labels", "similar_classes",
 )  # fmt: skip
+FITS = ("crop", "pad", "squash")  # what becomes of a picture's proportions
 LABELS = ("folders", "parents", "names")  # where the class of an image in a folder is found
 STRUCTURED = ("json_schema", "json_object", "text")
 
@@ -94,7 +95,12 @@ class DatasetConfig:
     path: str | None = key(None, "where the images are, for sources that need it")
     description: str = key("", "what you know about the images, in natural language; the roles read it")
     image_size: int | None = key(
-        None, "side in pixels to which images are resized (square); null: the source decides", least=4
+        None, "side in pixels of what a training sees; null: chosen from the images and the time limit", least=4
+    )
+    fit: str | None = key(
+        None,
+        "how pictures in files become squares: the middle, filled up, or stretched; null: by their proportions",
+        options=FITS,
     )
     channels: int | None = key(None, "1 (grey) or 3 (RGB); null: grey only if every image is grey")
     train: int | None = key(None, "number of training images; null: all that the fractions leave", least=1)

@@ -19,13 +19,14 @@ from improve.datasets import sources
 from improve.datasets.build import fill_entry
 from improve.datasets.dataset import Dataset, open_dataset
 from improve.datasets.findings import Finding, require_sound
+from improve.datasets.sizes import TimeLimit
 from improve.datasets.source import Downloads
 from improve.datasets.store import ensure
 from improve.domain import Split
 from improve.errors import DataError
 from improve.pipeline.template import images
 
-__all__ = ["Dataset", "Finding", "at_hand", "check_source", "prepare", "require_sound"]
+__all__ = ["Dataset", "Finding", "TimeLimit", "at_hand", "check_source", "prepare", "require_sound"]
 
 # They say how a dataset is called, described, judged and used, not what it holds.
 LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds", "accept", "card", "constraints")
@@ -51,25 +52,28 @@ def prepare(
     notify: Callable[[str], None],
     progress: Callable[[str], None] = lambda text: None,
     select_on: Split = "selection",
+    limit: TimeLimit | None = None,
 ) -> Dataset:
     """The dataset that `config` describes, from `cache` if it was prepared before.
 
     `notify` is told what goes on, a line at a time, and `progress` how far it is, a progress bar at a time.
     `select_on="test"` is for `protocol=paper`: the selection split holds the test images then, and those that it would
-    have held train (see `split.split_in_two`). What the audit found is in the dataset's `audit`; `require_sound`
+    have held train (see `split.split_in_two`). `limit`, of a training, decides with the images how large they are
+    prepared (None: `dataset.fit_seconds` on a CPU). What the audit found is in the dataset's `audit`; `require_sound`
     refuses what makes a result meaningless.
 
     Refuses with `DataError` or `ConfigError`: an unknown source, folders that are no dataset (at once), images that
     cannot be downloaded, unreadable images, too few images, no space, no permission.
     """
     source = sources.find(config.source)
+    limit = limit or TimeLimit(config.fit_seconds)
     downloads = Downloads(cache / DOWNLOADS, progress)
-    entry = cache / f"{_file_name(config.name)}-{_key(config, source.key(config, downloads), select_on)}"
+    entry = cache / f"{_file_name(config.name)}-{_key(config, source.key(config, downloads), select_on, limit)}"
     description = config.description.strip()
 
     def fill(folder: Path) -> None:
         notify(f"preparing the images of {config.name} (once; they are kept in {entry})")
-        fill_entry(folder, source.load(config, downloads, notify), config, progress, select_on)
+        fill_entry(folder, source.load(config, downloads, notify), config, progress, limit, select_on)
 
     ensure(entry, fill, notify)
     try:
@@ -82,10 +86,11 @@ def prepare(
     return dataclasses.replace(dataset, card_mode=config.card)
 
 
-def _key(config: DatasetConfig, source_key: str, select_on: Split) -> str:
+def _key(config: DatasetConfig, source_key: str, select_on: Split, limit: TimeLimit) -> str:
     """Names what an entry depends on: the settings, the source's files, and our own code that prepares them."""
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in LABELS_OF_THE_CONFIG}
-    text = json.dumps([settings, source_key, select_on], sort_keys=True)
+    seconds = limit.rounded if config.image_size is None else None
+    text = json.dumps([settings, source_key, select_on, seconds], sort_keys=True)
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
     for path in [Path(images.__file__), *sorted(Path(__file__).parent.rglob("*.py"))]:
         digest.update(path.read_bytes())

@@ -23,7 +23,8 @@ from improve.datasets.findings import Finding
 from improve.datasets.inspection import Evidence, audit
 from improve.datasets.near_duplicates import near_pairs
 from improve.datasets.progress import Bar
-from improve.datasets.source import PARTS, SELECTION, TEST, TRAIN, Source
+from improve.datasets.sizes import Size, TimeLimit, chosen
+from improve.datasets.source import FREE, PARTS, SELECTION, TEST, TRAIN, Source
 from improve.datasets.split import Items, given_in_two, order, split, split_in_two, together
 from improve.datasets.store import allocate, file_hash, forget_times, write_array
 from improve.domain import Split
@@ -74,6 +75,7 @@ def fill_entry(
     source: Source,
     config: DatasetConfig,
     progress: Callable[[str], None],
+    limit: TimeLimit,
     select_on: Split = "selection",
 ) -> None:
     """Fills the empty `folder` as `improve.datasets.dataset` describes. Raises `DataError`.
@@ -81,9 +83,10 @@ def fill_entry(
     `progress` is told how far it is, some times a second at most. With `select_on="test"` the selection split is the
     test images once more, blinded anew.
     """
-    height, width = (config.image_size, config.image_size) if config.image_size else source.size
+    size = _size(source, config, limit)
+    height, width = (size.stored, size.stored) if size.stored else (size.height, size.width)
     scratch = folder / "scratch"
-    to = preparation.Preparation(height, width, config.channels or 3)
+    to = preparation.Preparation(height, width, config.channels or 3, size.fit)
     pixels = allocate(scratch, (len(source.labels), height, width, to.channels))
     readings = _read_all(source, range(len(pixels)), pixels, to, progress)
     to = _to_white(source, readings, pixels, to, progress)
@@ -100,9 +103,9 @@ def fill_entry(
     rows = {name: _ordered(images, parts, name, part, config.split_seed) for name, part in numbers.items()}
     _write(folder, images, rows)
     strata = _write_strata(folder, images, rows["test"])
-    manifest = _describe(images, to, rows["train"], np.load(folder / "train" / IMAGES, mmap_mode="r"))
+    manifest = _describe(images, to, size, rows["train"], np.load(folder / "train" / IMAGES, mmap_mode="r"))
     manifest["counts"] = {name: len(rows[name]) for name in PARTS}
-    notes = _notes(images, to, select_on)
+    notes = _notes(images, to, size, select_on)
     manifest["audit"] = [finding.as_dict() for finding in (*notes, *unreadable, *found)]
     manifest["strata"] = strata
     del pixels, images
@@ -111,6 +114,27 @@ def fill_entry(
     manifest["files"] = {str(path.relative_to(folder)): file_hash(path) for path in paths}
     text = json.dumps(manifest, ensure_ascii=False, indent=1)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _size(source: Source, config: DatasetConfig, limit: TimeLimit) -> Size:
+    """How large the images are prepared."""
+    if source.shapes is not None:
+        images = _to_train_on(source, config)
+        return chosen(source.shapes, config, limit, images)
+    height, width = (config.image_size, config.image_size) if config.image_size else source.size
+    return Size(height, width)
+
+
+def _to_train_on(source: Source, config: DatasetConfig) -> int:
+    """About how many images a training will have."""
+    free = np.isin(source.parts, (TRAIN, FREE))
+    share = 1.0
+    for part, fraction in ((TEST, config.test_fraction), (SELECTION, config.selection_fraction)):
+        share *= 1 if (source.parts == part).any() else 1 - fraction
+    images = share * int(free.sum())
+    if config.subset is not None:
+        images *= min(1.0, config.subset / len(source.labels))
+    return round(min(images, config.train or images))
 
 
 def _read_all(
@@ -210,10 +234,12 @@ def _grouped(images: Readable, pictures: np.ndarray, near: np.ndarray, config: D
     return together(pictures, named, near)
 
 
-def _notes(images: Readable, to: preparation.Preparation, select_on: Split) -> list[Finding]:
+def _notes(images: Readable, to: preparation.Preparation, size: Size, select_on: Split) -> list[Finding]:
     """What is known of the images without looking at them."""
     told = images.source.findings
     notes = [finding if isinstance(finding, Finding) else Finding("source", "note", finding) for finding in told]
+    if size.why:
+        notes.append(Finding("size", "note", size.why))
     if to.white < preparation.MAX_VALUE:
         bits = to.white.bit_length()
         what = f"image files of 16 bits use {bits} of them: 0…{to.white:,} become 0…255, in new images, too"
@@ -301,7 +327,9 @@ def _write_strata(folder: Path, images: Readable, test: np.ndarray) -> list[str]
     return [str(name) for name in names]
 
 
-def _describe(images: Readable, to: preparation.Preparation, train: np.ndarray, pixels: np.ndarray) -> dict[str, Any]:
+def _describe(
+    images: Readable, to: preparation.Preparation, size: Size, train: np.ndarray, pixels: np.ndarray
+) -> dict[str, Any]:
     """The part of the manifest about the classes and the training images (`pixels`, in the order of `train`)."""
     readings = [images.readings[position] for position in train]
     facts, mean, std = card.facts(
@@ -313,8 +341,10 @@ def _describe(images: Readable, to: preparation.Preparation, train: np.ndarray, 
     return {
         "rule": preparation.RULE,
         "class_names": list(images.source.class_names),
-        "height": pixels.shape[1],
-        "width": pixels.shape[2],
+        "height": size.height,
+        "width": size.width,
+        "stored": size.stored,
+        "fit": to.fit,
         "channels": images.channels,
         "white": to.white,
         "mean": mean,

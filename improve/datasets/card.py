@@ -22,6 +22,7 @@ def text(dataset: Dataset) -> str:
     if len(names) > MOST_CLASSES:
         names = [*names[:MOST_CLASSES], f"… and {len(names) - MOST_CLASSES} more"]
     per_class = np.array(dataset.images_per_class)
+    stored = {"stored": f"{dataset.stored} × {dataset.stored}"} if dataset.stored else {}
     content: dict[str, Any] = {
         "name": dataset.name,
         "description": dataset.description,
@@ -30,7 +31,7 @@ def text(dataset: Dataset) -> str:
         "counts": dict(dataset.counts),
         "images_per_class": _spread(per_class),
         "imbalance": round(float(per_class.max() / per_class.min()), 2),
-        "image": {"height": dataset.height, "width": dataset.width, "channels": dataset.channels},
+        "image": {"height": dataset.height, "width": dataset.width, "channels": dataset.channels, **stored},
         **dataset.facts,
         "pretrained_weights": [_weights(*pair) for pair in dataset.pretrained.items()] or "none at hand",
         "notes": list(dataset.findings),

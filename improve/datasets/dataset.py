@@ -36,7 +36,7 @@ STRATA = "test_strata.npy"
 
 @dataclass(frozen=True)
 class Dataset:
-    """Equal-sized uint8 images in three splits; images are `height × width × channels`."""
+    """Equal-sized uint8 images in three splits. A training sees `height × width × channels`; see `stored`."""
 
     name: str
     description: str
@@ -46,6 +46,8 @@ class Dataset:
     height: int
     width: int
     channels: int
+    stored: int  # side in pixels of the images in the folder, larger than height and width; 0: the same
+    fit: str  # how pictures of other proportions were made to fit: crop, pad or squash
     white: int  # the value that is white in image files of more than 8 bits
     mean: tuple[float, ...]  # per channel, of the training images, in [0, 1]
     std: tuple[float, ...]
@@ -139,6 +141,8 @@ class Dataset:
             "height": self.height,
             "width": self.width,
             "channels": self.channels,
+            "stored": self.stored,
+            "fit": self.fit,
             "mean": list(self.mean),
             "std": list(self.std),
             "findings": list(self.findings),
@@ -168,6 +172,8 @@ def open_dataset(folder: Path, name: str, description: str) -> Dataset:
             height=manifest["height"],
             width=manifest["width"],
             channels=manifest["channels"],
+            stored=manifest["stored"],
+            fit=manifest["fit"],
             white=manifest["white"],
             mean=tuple(manifest["mean"]),
             std=tuple(manifest["std"]),

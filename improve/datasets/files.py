@@ -17,8 +17,7 @@ from improve.datasets.findings import Finding
 from improve.datasets.source import PLAIN, Raw, Source, Terms
 from improve.pipeline.template.images import DAMAGE, Preparation, UnreadableImage, decode, formats
 
-LARGEST_SIZE = 128  # pixels: the default side, unless most images are smaller
-SIZE_SAMPLE = 200  # files whose header is read to find that out
+SIZE_SAMPLE = 200  # files whose header is read to find out how large the images are
 LARGEST_FILE = 512 * 2**20  # bytes
 
 
@@ -33,12 +32,11 @@ def from_files(
     terms: Terms = PLAIN,
 ) -> Source:
     """A source of N image files with N class numbers and N parts; `groups` as in `Source`."""
-    side = config.image_size or usual_side(paths)
     return Source(
         class_names=tuple(class_names),
         labels=np.array(labels, dtype=np.int64),
         parts=np.array(parts, dtype=np.int64),
-        size=(side, side),
+        shapes=some_shapes(paths),
         read=lambda row, to: read_file(paths[row], to),
         name=lambda row: shown(str(paths[row])),
         findings=tuple(findings),
@@ -76,17 +74,17 @@ def read_file(path: Path, to: Preparation) -> Raw:
     return Raw(picture, hashlib.blake2b(content, digest_size=32).digest(), len(content))
 
 
-def usual_side(paths: Sequence[Path]) -> int:
-    """The median of the longer sides in a sample of the files, or 128 pixels if that is smaller."""
-    sides = []
+def some_shapes(paths: Sequence[Path]) -> np.ndarray:
+    """Heights and widths in pixels of a sample of the files (M × 2)."""
+    shapes = []
     for path in paths[:: max(1, len(paths) // SIZE_SAMPLE)]:
         try:
             if path.is_file():
                 with Image.open(path, formats=formats()) as image:
-                    sides.append(max(image.size))
+                    shapes.append((image.height, image.width))
         except DAMAGE:
             continue  # found and named when all the files are read
-    return min(LARGEST_SIZE, int(np.median(sides))) if sides else LARGEST_SIZE
+    return np.array(shapes, dtype=np.int64).reshape(-1, 2)
 
 
 def shown(text: str) -> str:

@@ -66,9 +66,10 @@ class Source:
     """N labelled images that can be read one by one, from several threads at once.
 
     `labels`: N class numbers. `parts`: N of `TRAIN`, `SELECTION`, `TEST` or `FREE`. `size`: height and width in pixels
-    if the configuration asks for none. `read(row, to)` gives an image that will be prepared like that; it may
-    raise `UnreadableImage`. `name(row)` is what people call that image. `findings`: what they should know, a
-    sentence each if it is only a note, without anything about single images of the selection and test splits.
+    if the configuration asks for none; for images in files instead `shapes`, those of some of them (M × 2). `read(row,
+    to)` gives an image that will be prepared like that; it may raise `UnreadableImage`. `name(row)` is what people call
+    that image. `findings`: what they should know, a sentence each if it is only a note, without anything about single
+    images of the selection and test splits.
     `threads`: whether reading gains from several (files), or would only wait for the interpreter's lock (small arrays).
     `groups`: N names of what belongs together (a patient, a writer), so that the same group never straddles splits;
     "" for an image of no group, None: no groups. `strata`: N names of the kinds of test images whose accuracy is worth
@@ -78,9 +79,10 @@ class Source:
     class_names: tuple[str, ...]
     labels: np.ndarray
     parts: np.ndarray
-    size: tuple[int, int]
     read: Callable[[int, Preparation], Raw]
     name: Callable[[int], str]
+    size: tuple[int, int] = (0, 0)
+    shapes: np.ndarray | None = None
     findings: tuple[str | Finding, ...] = ()
     threads: bool = True
     groups: list[str] | None = None

@@ -302,6 +302,8 @@ class LocalExecutor:
             "height": data.height,
             "width": data.width,
             "channels": data.channels,
+            "stored": data.stored,
+            "fit": data.fit,
             "white": data.white,
             "mean": list(data.mean),
             "std": list(data.std),

@@ -9,6 +9,7 @@ import platform
 from pathlib import Path
 
 from improve.config.schema import ExecutorConfig
+from improve.datasets import TimeLimit
 
 LIBRARIES = ("torch", "torchvision", "timm", "pytorch-lightning")
 NVIDIA = Path("/proc/driver/nvidia/gpus")
@@ -39,6 +40,11 @@ def gpu_names() -> tuple[str, ...]:
 
 def uses_gpu(config: ExecutorConfig) -> bool:
     return config.accelerator != "cpu" and bool(gpu_names())
+
+
+def time_limit(config: ExecutorConfig) -> TimeLimit:
+    """Of one training here."""
+    return TimeLimit(config.fit_seconds, uses_gpu(config))
 
 
 def gpu_devices(config: ExecutorConfig) -> tuple[Path, ...]:

@@ -146,7 +146,8 @@ class Session:
             if zygote:
                 undo.callback(zygote.close)
             progress = partial(display.phase, 0, "preparing")
-            dataset = prepare(config.dataset, self.order.cache, display.note, progress, selection_split(config))
+            limit = machine.time_limit(config.executor)
+            dataset = prepare(config.dataset, self.order.cache, display.note, progress, selection_split(config), limit)
             require_sound(dataset.audit, config.dataset.accept)
             if not self.finished:
                 fetch_weights(config.executor, display.note)

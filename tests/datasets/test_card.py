@@ -24,7 +24,7 @@ def dataset(cache: Path, *settings: str) -> tuple[Dataset, Config]:
 def test_weights_at_hand_stand_on_the_card_with_their_normalisation(cache: Path) -> None:
     images, config = dataset(cache)
     assert yaml.safe_load(images.card())["pretrained_weights"] == "none at hand"
-    card = yaml.safe_load(architecture.informed(images, config, WEIGHTS).card())
+    card = yaml.safe_load(architecture.informed(images, config.dataset, WEIGHTS).card())
     assert card["pretrained_weights"] == [
         {"name": "resnet18.a1_in1k", "mean": [0.485, 0.456, 0.406], "std": [0.2, 0.2, 0.2]}
     ]
@@ -35,7 +35,7 @@ def test_weights_at_hand_stand_on_the_card_with_their_normalisation(cache: Path)
 def test_a_constraint_stands_on_the_card(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(architecture, "describe", lambda names: {name: {"name": f"{name}.tag"} for name in names})
     images, config = dataset(cache, "dataset.constraints.model=ViT-B/16")
-    told = architecture.informed(images, config, {})
+    told = architecture.informed(images, config.dataset, {})
     assert told.required_model == "vit_base_patch16_224"
     assert "vit_base_patch16_224" in yaml.safe_load(told.card())["constraints"]["model"]
 

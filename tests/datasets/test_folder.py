@@ -185,7 +185,7 @@ def test_grey_only_if_every_image_is_grey(
     assert (images == images[..., :1]).all()
 
 
-@pytest.mark.parametrize(("size", "expected"), [((30, 50), 50), ((200, 150), 128)])
+@pytest.mark.parametrize(("size", "expected"), [((30, 50), 50), ((200, 150), 150), ((300, 400), 224)])
 def test_small_images_are_not_blown_up(
     tmp_path: Path, opened: Callable[..., Dataset], size: tuple[int, int], expected: int
 ) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from improve.config.schema import DatasetConfig
 from improve.datasets.fetch import fetching
-from improve.datasets.files import LARGEST_SIZE, SIZE_SAMPLE, state
+from improve.datasets.files import SIZE_SAMPLE, state
 from improve.datasets.findings import Finding
 from improve.datasets.labels import check_classes, is_missing
 from improve.datasets.source import SPLIT_NAMES, Downloads, Raw, Source, Terms, given_part, settled
@@ -61,13 +61,12 @@ def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], No
         file = content(row)
         return Raw(decode(io.BytesIO(file), to), hashlib.blake2b(file, digest_size=32).digest(), len(file))
 
-    side = config.image_size or _usual_side(content, len(labels))
     found = [*left_out, *unlabelled]
     return Source(
         class_names=class_names,
         labels=labels,
         parts=parts,
-        size=(side, side),
+        shapes=_some_shapes(content, len(labels)),
         read=read,
         name=lambda row: f"row {row:,} of {config.path}",
         terms=Terms(remove="choose another column of labels with dataset.label_column=NAME"),
@@ -234,11 +233,11 @@ def _bytes(cell: Any) -> bytes:
         raise UnreadableImage(f"cannot be opened ({error.strerror})") from error
 
 
-def _usual_side(content: Callable[[int], bytes], count: int) -> int:
-    """The median of the longer sides in a sample of the images, or 128 pixels if that is smaller."""
-    sides = []
+def _some_shapes(content: Callable[[int], bytes], count: int) -> np.ndarray:
+    """Heights and widths in pixels of a sample of the images (M × 2)."""
+    shapes = []
     for row in range(0, count, max(1, count // SIZE_SAMPLE)):
         with contextlib.suppress(UnreadableImage):  # found and named when all the images are read
-            picture = decode(io.BytesIO(content(row)), Preparation(LARGEST_SIZE, LARGEST_SIZE, 3))
-            sides.append(max(picture.height, picture.width))
-    return min(LARGEST_SIZE, int(np.median(sides))) if sides else LARGEST_SIZE
+            picture = decode(io.BytesIO(content(row)), Preparation(1, 1, 3))
+            shapes.append((picture.height, picture.width))
+    return np.array(shapes, dtype=np.int64).reshape(-1, 2)

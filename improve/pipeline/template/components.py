@@ -52,7 +52,7 @@ class Components:
 
     def _measure(self, model: ImageClassifier, context: Context) -> None:
         """Layers that were not told their inputs (`nn.LazyLinear`, `nn.LazyConv2d`) find them at a black image."""
-        black = to_tensor(np.zeros((1, context.height, context.width, context.channels), dtype=np.uint8))
+        black = to_tensor(np.zeros((1, *context.stored_size, context.channels), dtype=np.uint8))
         model.eval()
         with torch.no_grad():
             model(self.build_data(context).eval_transform()(black))

@@ -54,6 +54,8 @@ class Context:
     hardware: str = ""
     validation_fraction: float = 0.1  # share of the training images that a training is watched on
     pretrained: Mapping[str, PretrainedWeights] = field(default_factory=dict)  # by timm's model name
+    stored: int = 0  # side in pixels of the images as they are stored, larger than height and width; 0: the same
+    fit: str = "squash"  # how a picture of other proportions was made to fit: crop, pad or squash
     white: int = 65535  # value that is white in image files of more than 8 bits
     required_model: str = ""  # timm's name of the architecture that the model must be built on; "": any
     restoring: bool = False  # trained weights will be loaded: networks need no pretrained start
@@ -61,6 +63,11 @@ class Context:
     max_epochs: int = 0  # epochs that are begun: the last one may be a part of one
     steps_per_epoch: int = 0  # optimiser steps
     planned_steps: int = 0  # optimiser steps of the whole training
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Height and width of the images before a transform."""
+        return (self.stored, self.stored) if self.stored else (self.height, self.width)
 
     @property
     def num_classes(self) -> int:

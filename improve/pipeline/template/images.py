@@ -4,16 +4,19 @@
 2. More than 8 bits are scaled to 8: from 0…`white` to 0…255, where `white` is the largest value that so many bits as
    the training images use can hold. Transparency is laid on white; every colour space becomes RGB.
 3. Grey (ITU-R 601 luma) if the task has one channel, else RGB.
-4. Resized to the task's height and width: the whole image, nothing cut off, proportions not kept. A shrink by whole
-   factors takes the mean of each block of pixels, anything else is bilinear with antialiasing.
+4. Resized to the task's height and width, by one of three ways to treat other proportions. `crop`: the largest part in
+   the middle that has the task's. `pad`: the whole image, filled up with the mean colour of its border. `squash`: the
+   whole image, its proportions not kept. A shrink by whole factors takes the mean of each block of pixels, anything
+   else is bilinear with antialiasing.
 
-Large JPEG files are decoded at a fraction of their size, never below twice the target. Needs Pillow and NumPy alone;
-HEIC photos, which Pillow cannot read, need pillow-heif.
+Large JPEG files are decoded at a fraction of their size, never below 1.25 times the target (squash: twice). Needs
+Pillow and NumPy alone; HEIC photos, which Pillow cannot read, need pillow-heif.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import struct
 import sys
@@ -27,7 +30,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-RULE = 1  # raised whenever the same file would give other pixels
+RULE = 2  # raised whenever the same file would give other pixels
 IMAGE_EXTENSIONS = frozenset(
     (
         *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg"),
@@ -42,6 +45,7 @@ MAX_PIXELS = 80_000_000  # that are decoded; a larger image is refused before
 # Of a JPEG file that is decoded at a fraction of its size; a progressive one is held as a whole all the same.
 MAX_JPEG_PIXELS, MAX_PROGRESSIVE_PIXELS = 300_000_000, 120_000_000
 MAX_VALUE = 65535  # of 16 bits
+DECODED = {"crop": 1.25, "pad": 1.25, "squash": 2.0}  # a JPEG file's side after decoding, of the target's, at least
 # Pillow refuses what is twice as large as this; the limits above are stricter, and know of fractions.
 Image.MAX_IMAGE_PIXELS = MAX_JPEG_PIXELS // 2
 
@@ -98,17 +102,24 @@ class UnreadableImage(ValueError):
 
 @dataclass(frozen=True)
 class Preparation:
-    """What images become: `height × width × channels` (1 or 3); the value that is `white` in files of over 8 bits."""
+    """What images become: `height × width × channels` (1 or 3); how they are made to fit (`crop`, `pad`, `squash`);
+
+    the value that is `white` in files of more than 8 bits.
+    """
 
     height: int
     width: int
     channels: int
+    fit: str = "squash"
     white: int = MAX_VALUE
 
     @classmethod
     def of(cls, context: Mapping[str, Any]) -> Preparation:
         """As `context.json` says; one that an older version wrote lacks some of it, and means the defaults."""
-        return cls(context["height"], context["width"], context["channels"], context.get("white") or MAX_VALUE)
+        stored = context.get("stored")
+        height, width = (stored, stored) if stored else (context["height"], context["width"])
+        fit, white = context.get("fit", "squash"), context.get("white", MAX_VALUE)
+        return cls(height, width, context["channels"], fit, white)
 
 
 @dataclass(frozen=True)
@@ -240,10 +251,19 @@ def _shrink(opened: Image.Image, to: Preparation) -> None:
     size = f"has {opened.width} × {opened.height} pixels, more than"
     if pixels > most:
         raise UnreadableImage(f"{size} {most:,}")
-    side = 2 * max(to.height, to.width)
-    opened.draft(None, (side, side))  # None: the mode stays
+    # None: the mode stays.
+    opened.draft(None, _least_size(opened, to))
     if opened.width * opened.height > MAX_PIXELS:
         raise UnreadableImage(f"{size} {MAX_PIXELS:,}")
+
+
+def _least_size(opened: Image.Image, to: Preparation) -> tuple[int, int]:
+    """Width and height in pixels below which an image is not decoded. It may still have to be turned by 90 degrees."""
+    side = math.ceil(DECODED[to.fit] * max(to.height, to.width))
+    if to.fit != "pad":
+        return side, side
+    longer = max(opened.size)
+    return math.ceil(side * opened.width / longer), math.ceil(side * opened.height / longer)
 
 
 def _words(opened: Image.Image, exif: Image.Exif) -> str:
@@ -261,11 +281,41 @@ def to_array(image: Image.Image, to: Preparation) -> np.ndarray:
     mode = "L" if to.channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
-    if image.width % width == 0 and image.height % height == 0:
+    if image.width % width == 0 and image.height % height == 0 and _keeps(image, to):
         image = image.reduce((image.width // width, image.height // height))
+    elif to.fit == "pad":
+        image = _padded(image, height, width)
     else:
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        image = image.resize((width, height), Image.Resampling.BILINEAR, _middle(image, to))
     return np.asarray(image, dtype=np.uint8).reshape(height, width, to.channels)
+
+
+def _keeps(image: Image.Image, to: Preparation) -> bool:
+    """Whether the image has the task's proportions, or they do not matter."""
+    return to.fit == "squash" or image.width * to.height == image.height * to.width
+
+
+def _middle(image: Image.Image, to: Preparation) -> tuple[float, float, float, float]:
+    """The part of an image that is used: left, top, right and bottom in pixels."""
+    if to.fit == "squash":
+        return (0, 0, image.width, image.height)
+    scale = min(image.width / to.width, image.height / to.height)
+    left, top = (image.width - scale * to.width) / 2, (image.height - scale * to.height) / 2
+    return (left, top, image.width - left, image.height - top)
+
+
+def _padded(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The whole image in the middle of `height × width` pixels of the mean colour of its border."""
+    scale = min(width / image.width, height / image.height)
+    size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
+    inner = image.resize(size, Image.Resampling.BILINEAR)
+    pixels = np.asarray(inner)
+    border = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+    mean = np.concatenate([edge.reshape(-1, len(inner.getbands())) for edge in border]).mean(axis=0)
+    colour = tuple(int(value) for value in mean.round())
+    result = Image.new(inner.mode, (width, height), colour if len(colour) > 1 else colour[0])
+    result.paste(inner, ((width - size[0]) // 2, (height - size[1]) // 2))
+    return result
 
 
 def formats() -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def check_shapes(components: Components, context: Context) -> None:
     """A fake batch through the transforms, the model and the loss."""
     data, model = components.build_data(context), components.build_model(context)
     fake = np.random.default_rng(0).integers(
-        0, 256, (FAKE_BATCH, context.height, context.width, context.channels), dtype=np.uint8
+        0, 256, (FAKE_BATCH, *context.stored_size, context.channels), dtype=np.uint8
     )
     images = to_tensor(fake)
     evaluated = data.eval_transform()(images)

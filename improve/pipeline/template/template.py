@@ -108,10 +108,11 @@ class ImageDataModule(pl.LightningDataModule):
         self.progress = 0.0  # of the training, from 0 to 1; for augmentations that grow or fade
 
     def normalize(self) -> v2.Compose:
-        """uint8 to float32 with zero mean and unit variance per channel."""
-        return v2.Compose(
-            [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(self.context.mean), list(self.context.std))]
-        )
+        """uint8 to float32 with zero mean and unit variance per channel, `context.height × context.width`."""
+        size = [self.context.height, self.context.width]
+        resize = [v2.Resize(size, antialias=True)] if self.context.stored else []
+        normalize = v2.Normalize(list(self.context.mean), list(self.context.std))
+        return v2.Compose([*resize, v2.ToDtype(torch.float32, scale=True), normalize])
 
     def train_transform(self) -> Transform:
         transform: Transform = self.normalize()
