@@ -16,7 +16,7 @@ from typing import Any, get_args
 import jinja2
 from jinja2 import meta, nodes
 
-from improve.config.places import CONF
+from improve.config.places import CONF, expanded
 from improve.domain import Prompt, Role
 from improve.errors import ConfigError, nearest
 
@@ -44,7 +44,7 @@ class PromptSet:
     """The texts of all roles. Raises `ConfigError` where the folder is missing or a text of it is faulty."""
 
     def __init__(self, name: str, path: str | None = None) -> None:
-        folder = Path(path).expanduser() if path else SHIPPED / name
+        folder = expanded(path) if path else SHIPPED / name
         if not folder.is_dir():
             sets = [p.name for p in SHIPPED.iterdir() if p.is_dir()]
             raise ConfigError(f"there is no prompt set at {folder}.", f"choose prompts={nearest(name, sets)}")

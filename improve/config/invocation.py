@@ -54,6 +54,16 @@ def command(*arguments: str) -> str:
     return _command(shlex.join(_improve()), arguments)
 
 
+def module_command(module: str, *arguments: str) -> str:
+    """The command `python -m MODULE ARGUMENTS…` with the interpreter of this program."""
+    return _command(shlex.join([*_python(), "-m", module]), arguments)
+
+
+def typed_settings(group: str) -> list[str]:
+    """Of what this process was started with, what concerns this group of keys."""
+    return [setting for setting in _typed if setting.startswith((f"{group}=", f"{group}."))]
+
+
 def install_command(*requirements: str) -> str:
     """The command that adds packages to the environment of this program, with the installer that is there."""
     python = _short(Path(sys.executable))

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from improve.config.places import cache_folder
+from improve.config.places import cache_folder, expanded
 from improve.config.schema import DatasetConfig
 from improve.datasets import sources
 from improve.datasets.build import fill_entry
@@ -41,7 +41,7 @@ def check_source(config: DatasetConfig, cache: Path | None = None) -> None:
 def at_hand(config: DatasetConfig, cache: Path) -> bool:
     """Whether nothing would have to be downloaded: the images are made here, are given, or were downloaded."""
     if config.path is not None:
-        return config.source != "hub" or Path(config.path).expanduser().exists()
+        return config.source != "hub" or expanded(config.path).exists()
     root = {"cifar10c": "cifar10"}.get(config.source, config.source)
     return config.source in ("digits", "dsprites") or Downloads(cache / DOWNLOADS).root(config, root).exists()
 

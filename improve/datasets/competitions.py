@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from improve.config.invocation import install_extra
 from improve.config.schema import DatasetConfig
 from improve.datasets.fetch import check_folder, fetching, unpack
 from improve.datasets.files import state
@@ -88,7 +89,7 @@ class Competition:
         except ModuleNotFoundError as error:
             raise DataError(
                 f"{self.title} is on Kaggle, and Kaggle's client is not installed.",
-                f"pip install 'improve-classifier[kaggle]' if you have a token of Kaggle's; else {self.by_hand}",
+                f"{install_extra('kaggle')} if you have a token of Kaggle's; else {self.by_hand}",
             ) from error
         except (OSError, ValueError, SystemExit) as error:
             raise DataError(

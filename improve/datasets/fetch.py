@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import URLError
 
+from improve.config.places import expanded
 from improve.datasets.source import Downloads
 from improve.datasets.store import FORBIDDEN, FULL, locked
 from improve.errors import DataError
@@ -92,5 +93,5 @@ def unpack(archive: Path, target: Path) -> None:
 
 def check_folder(path: str | None) -> None:
     """Refuse a `dataset.path` that does not exist: it may be mistyped, so nothing is downloaded to it."""
-    if path and not Path(path).expanduser().exists():
+    if path and not expanded(path).exists():
         raise DataError(f"dataset.path={path} does not exist.", f"check it, or make the folder (mkdir -p '{path}')")

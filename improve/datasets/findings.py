@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from improve.config.invocation import command, typed_settings
 from improve.errors import DataError
 
 # stop: a result would mean nothing. warning: it may mean less than it seems. note: worth knowing.
@@ -52,7 +53,8 @@ def require_sound(findings: Iterable[Finding], accepted: Sequence[str]) -> None:
         return
     names = ",".join(sorted({*accepted, *(finding.code for finding in stops)}))
     fixes = "; ".join(finding.fix for finding in stops)
+    audit = command("data", "check", *typed_settings("dataset"))
     raise DataError(
         " ".join(f"{finding.what[:1].upper()}{finding.what[1:]}." for finding in stops),
-        f"{fixes}; or accept it: 'dataset.accept=[{names}]' (`improve data check` lists all findings)",
+        f"{fixes}; or accept it: 'dataset.accept=[{names}]' ({audit} lists all findings)",
     )

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from improve.config.places import expanded
 from improve.config.schema import DatasetConfig
 from improve.datasets.files import shown
 from improve.datasets.layout import setting
@@ -35,7 +36,7 @@ class Resolver:
 
     def path(self, cell: str) -> Path:
         """The file that a cell names; where there is none, the path as it is written."""
-        written = self.base / Path(cell + self.suffix).expanduser()
+        written = self.base / expanded(cell + self.suffix)
         if written.is_file():
             return written
         plain = cell.replace("\\", "/") + self.suffix
@@ -133,7 +134,7 @@ def _root(config: DatasetConfig, table: Path) -> Path:
     """The folder that paths start from. Raises `DataError` if the given one does not exist."""
     if config.image_root is None:
         return table.parent
-    given = Path(config.image_root).expanduser()
+    given = expanded(config.image_root)
     beside = table.parent / given
     if given.is_dir() or beside.is_dir():
         return given if given.is_dir() else beside

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from improve.config.places import expanded
 from improve.config.schema import DatasetConfig
 from improve.datasets.findings import Finding
 from improve.pipeline.template.images import Picture, Preparation
@@ -99,7 +100,7 @@ class Downloads:
 
     def root(self, config: DatasetConfig, name: str) -> Path:
         """The folder of the source `name`: the user's `dataset.path`, else one below `folder`."""
-        return Path(config.path).expanduser() if config.path else self.folder / name
+        return expanded(config.path) if config.path else self.folder / name
 
 
 def settled(names: Collection[str]) -> dict[str, str]:

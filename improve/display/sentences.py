@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from improve.config.invocation import command
 from improve.display.text import (
     clean,
     count,
@@ -79,7 +80,8 @@ def warnings(history: History) -> list[str]:
     if not history.run["verified"]:
         said.append(
             "UNVERIFIED: generated code runs without isolation on this machine "
-            f"(tier {history.run['tier']}); it could have made its score up. `improve doctor` tells how to mend it."
+            f"(tier {history.run['tier']}); it could have made its score up. "
+            f"`{command('doctor')}` tells how to mend it."
         )
     if history.paper_protocol:
         said.append(f"{PAPER_PROTOCOL}: the test images also choose the pipelines, so the test score is optimistic.")

@@ -13,11 +13,12 @@ from typing import Any
 
 import pydantic
 
+from improve.config.invocation import command
+from improve.config.places import expanded
 from improve.errors import LLMError, ResumeError
 from improve.record import journal
 
 FORMAT = "improve cassette, version 1"
-MAKE_ONE = "make one: improve cassette RUN -o FILE.json"
 
 
 class Call(pydantic.BaseModel):
@@ -104,7 +105,7 @@ def settings_of(config: dict[str, Any]) -> dict[str, str | int | float | None]:
 
 def read(path: Path) -> Cassette:
     """The cassette in a file, a journal or a run's folder. Raises `LLMError` if there is none."""
-    path = path.expanduser()
+    path = expanded(path)
     if path.is_dir() or path.name == journal.JOURNAL:
         return of_run(path if path.is_dir() else path.parent)
     try:
@@ -112,13 +113,13 @@ def read(path: Path) -> Cassette:
     except OSError as error:
         raise LLMError(f"there is no cassette at {path}: {error.strerror}.", "give a run's folder, or a file") from None
     except UnicodeDecodeError:
-        raise LLMError(f"{path} is no cassette: it is not text.", MAKE_ONE) from None
+        raise LLMError(f"{path} is no cassette: it is not text.", _make_one()) from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise LLMError(
             f"{path} is no cassette: {f'{where}: ' if where else ''}{first['msg']}.",
-            MAKE_ONE,
+            _make_one(),
         ) from None
     if cassette.format != FORMAT:
         raise LLMError(
@@ -157,3 +158,7 @@ def _not_empty(cassette: Cassette, path: Path) -> Cassette:
     if not cassette.calls:
         raise LLMError(f"{path} holds no reply.", "record a run first")
     return cassette
+
+
+def _make_one() -> str:
+    return f"make one: {command('cassette', 'RUN', '-o', 'FILE.json')}"

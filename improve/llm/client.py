@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from improve.config.invocation import command, typed_settings
 from improve.config.schema import LLMConfig
 from improve.domain import Prompt
 from improve.errors import LLMError
@@ -150,7 +151,9 @@ class Client:
             404: "check llm.model and llm.api_base",
             429: "raise the account's quota, or choose another model",
         }
-        fix = fixes.get(failed.status or 0, "see `improve doctor llm=NAME`, and the keys of llm with --cfg job")
+        fix = fixes.get(
+            failed.status or 0, f"see {command('doctor', *typed_settings('llm'))}, and {command('keys', 'llm')}"
+        )
         return LLMError(f"{who} refused the call: {status}{failed.text}", f"{fix}; {resume}")
 
 

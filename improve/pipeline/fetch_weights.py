@@ -7,8 +7,8 @@ Generated code has no network: what it may load is here before it starts. The hu
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
+from improve.config.places import expanded
 from improve.config.schema import ExecutorConfig
 from improve.errors import ConfigError
 from improve.pipeline.weights import describe, find_weights
@@ -23,7 +23,7 @@ def fetch_weights(config: ExecutorConfig, notify: Callable[[str], None]) -> None
     """
     if not config.fetch_weights:
         return
-    extra = Path(config.weights).expanduser() if config.weights else None
+    extra = expanded(config.weights) if config.weights else None
     at_hand = {weights.name for weights in find_weights(extra)}
     wanted = [name for name in config.fetch_weights if name not in at_hand]
     known = describe(tuple(wanted))

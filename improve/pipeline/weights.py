@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from improve.config.invocation import command
+from improve.config.places import expanded
 from improve.config.schema import ExecutorConfig
 from improve.errors import ConfigError, ImproveError
 
@@ -87,7 +89,7 @@ def pretrained(cache: Path, extra_folder: Path | None = None) -> dict[str, dict[
 
 def usable_weights(config: ExecutorConfig, cache: Path) -> dict[str, dict[str, Any]]:
     """What `pretrained` finds, as far as the configuration allows it."""
-    extra = Path(config.weights).expanduser() if config.weights else None
+    extra = expanded(config.weights) if config.weights else None
     return pretrained(cache, extra) if config.pretrained else {}
 
 
@@ -129,7 +131,7 @@ def _in_package() -> Iterable[Weights]:
 
 def _torch_hub() -> Path:
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    return expanded(home) / "hub" / "checkpoints"
 
 
 def _in_torch_hub(files: Iterable[Path], known: Descriptions) -> Iterable[Weights]:
@@ -143,7 +145,7 @@ def _in_torch_hub(files: Iterable[Path], known: Descriptions) -> Iterable[Weight
 def _in_hugging_face() -> Iterable[Weights]:
     """Complete snapshots of timm's models, each with its description. The file stays a link: timm goes by its name."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    hub = expanded(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
     for description in sorted(hub.glob("models--timm--*/snapshots/*/config.json")):
         files = [description.with_name(name) for name in ("model.safetensors", "pytorch_model.bin")]
         file = next((file for file in files if file.exists()), None)
@@ -167,13 +169,13 @@ def describe(words: tuple[str, ...]) -> Descriptions:
 
 
 def _ask_timm(*arguments: str) -> str:
-    command = [sys.executable, "-m", "improve.pipeline.convert_weights", *arguments]
+    asking = [sys.executable, "-m", "improve.pipeline.convert_weights", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMM_SECONDS)
+        done = subprocess.run(asking, capture_output=True, text=True, timeout=TIMM_SECONDS)
     except subprocess.TimeoutExpired:
         problem = f"no answer after {TIMM_SECONDS:.0f} seconds"
     else:
         if done.returncode == 0:
             return done.stdout
         problem = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    raise ImproveError(f"timm could not {arguments[0]} {arguments[1]}: {problem}", "run: improve doctor")
+    raise ImproveError(f"timm could not {arguments[0]} {arguments[1]}: {problem}", command("doctor"))

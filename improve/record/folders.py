@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from improve.config.naming import run_name
+from improve.config.places import expanded
 from improve.config.schema import Config
 from improve.errors import ConfigError
 from improve.record.journal import JOURNAL, LOCK, read
@@ -21,7 +22,7 @@ TRACEBACKS = "errors.txt"  # in a run's folder: bugs that broke it off
 def folder_of(config: Config) -> Path:
     """Where a run goes."""
     folder = Path(config.run_dir) if config.run_dir else Path(config.outputs) / config.study / run_name(config)
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     try:
         folder.exists()
     except OSError as error:  # a name that is too long, a folder that may not be looked into

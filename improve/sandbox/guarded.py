@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+from improve.config.invocation import command
 from improve.errors import SandboxError
 from improve.sandbox import usage, visible
 from improve.sandbox.confined import Confined
@@ -223,7 +224,7 @@ class _Guarded(Confined):
         if "pid" not in reply:
             self.release()
             said = reply.get("error") or self._log.head.decode(errors="replace").strip()
-            raise SandboxError(f"The program could not be started: {said}", "improve doctor")
+            raise SandboxError(f"The program could not be started: {said}", command("doctor"))
 
     def _end(self) -> None:
         """The guard sweeps when the control socket closes. If it cannot, we do what we can."""

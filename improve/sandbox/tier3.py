@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from improve.config.invocation import command
 from improve.errors import SandboxError
 from improve.sandbox import bubblewrap, usage
 from improve.sandbox.confined import Confined
@@ -161,7 +162,7 @@ class _Bubblewrapped(Confined):
         if code == _SET_UP_FAILED and not self._tidied and "exit-code" not in self._read_report(blocking=False):
             self._log.join(_END_SECONDS)
             said = self._log.head.decode(errors="replace").strip()
-            raise SandboxError(f"Bubblewrap could not set up the sandbox: {said}", "improve doctor")
+            raise SandboxError(f"Bubblewrap could not set up the sandbox: {said}", command("doctor"))
 
 
 class _Joined(_Bubblewrapped):
@@ -196,7 +197,7 @@ class _Joined(_Bubblewrapped):
             if code is not None:
                 self._check_set_up(code)
             raise SandboxError(
-                f"The sandbox could not be entered: {message.decode(errors='replace')}", "improve doctor"
+                f"The sandbox could not be entered: {message.decode(errors='replace')}", command("doctor")
             )
         if self._launch.work:
             self._work = self._folders.pop(0)

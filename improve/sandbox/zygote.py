@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from improve.config.invocation import command
 from improve.errors import SandboxError
 from improve.sandbox import visible
 from improve.sandbox.launcher import LAUNCHER
@@ -69,7 +70,7 @@ class Zygote:
                 socket.send_fds(self._control, [message], list(descriptors.values()))
             answer = self._receive(_FORK_SECONDS)
         if "pid" not in answer:
-            raise SandboxError(f"No sandbox could be started: {answer['error']}", "improve doctor")
+            raise SandboxError(f"No sandbox could be started: {answer['error']}", command("doctor"))
         return int(answer["pid"])
 
     def _receive(self, seconds: float) -> dict[str, Any]:

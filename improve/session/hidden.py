@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from improve.config.places import expanded
 from improve.config.schema import Config
 from improve.errors import ConfigError, SandboxError
 from improve.execution.local import LocalExecutor
@@ -32,10 +33,10 @@ def secrets_of(config: Config, cache: Path, folder: Path) -> list[Secret]:
         Secret("the working folder", Path.cwd(), "start improve in another folder"),
     ]
     if config.dataset.path:
-        path = Path(config.dataset.path).expanduser().absolute()
+        path = expanded(config.dataset.path).absolute()
         found.append(Secret("the dataset", path, "move the images out of it, and name them with dataset.path=DIR"))
     if config.executor.weights:
-        path = Path(config.executor.weights).expanduser().absolute()
+        path = expanded(config.executor.weights).absolute()
         found.append(Secret("the folder of weights", path, "move it, and name it with executor.weights=DIR"))
     return found
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,12 +16,12 @@ import time
 from pathlib import Path
 from typing import Final
 
+from improve.config.invocation import install_extra, module_command
 from improve.config.schema import TrackingConfig
 from improve.errors import ConfigError
 from improve.record.journal import Record
 
 KEY = "WANDB_API_KEY"
-INSTALL = "pip install 'improve-classifier[wandb]'"
 # All that the process needs to know of its surroundings: nothing that could hold another key.
 ENVIRONMENT: Final = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "NETRC", "VIRTUAL_ENV",
@@ -42,7 +41,7 @@ def installed() -> bool:
 def check_installed(tracking: TrackingConfig) -> None:
     """Raises `ConfigError` if the run is to be tracked and cannot be."""
     if tracking.mode != "none" and not installed():
-        raise ConfigError(f"tracking={tracking.mode} needs wandb, which is not installed.", INSTALL)
+        raise ConfigError(f"tracking={tracking.mode} needs wandb, which is not installed.", install_extra("wandb"))
 
 
 class Tracker:
@@ -130,7 +129,7 @@ class Tracker:
         return [*command, *(["--upload"] if tracking.mode == "wandb" else [])]
 
     def _later(self) -> str:
-        return f"later: {shlex.join(['python', *self._command()[1:]])}"
+        return f"later: {module_command(*self._command()[2:])}"
 
     def _environment(self) -> dict[str, str]:
         names = (*ENVIRONMENT, KEY) if self._tracking.mode == "wandb" else ENVIRONMENT

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from improve.config.invocation import install_extra
 from improve.display.text import clean, interval, money, percent
 from improve.domain import Verdict
 from improve.errors import ConfigError, ImproveError
@@ -20,7 +21,7 @@ from improve.record.history import History
 from improve.record.kinds import TestRecord
 from improve.record.runs import run_folders
 from improve.tracking import content
-from improve.tracking.tracker import INSTALL, KEY
+from improve.tracking.tracker import KEY
 from improve.tracking.upload import out_of_reach
 
 HEAD = ("run", "strategy", "LLM", "first (95%)", "best (95%)", "accepted", "tokens", "cost", "marks")
@@ -66,7 +67,7 @@ def check_packages() -> None:
     for name in ("wandb", "wandb_workspaces"):
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
-            raise ConfigError(f"improve report --wandb needs {name}, which is not installed.", INSTALL)
+            raise ConfigError(f"improve report --wandb needs {name}, which is not installed.", install_extra("wandb"))
 
 
 def build(histories: Sequence[History], project: str, entity: str) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from improve.config.overrides import override
+from improve.config.places import expanded
 from improve.config.schema import DatasetConfig
 from improve.datasets.files import state
 from improve.datasets.findings import Finding
@@ -76,7 +77,7 @@ def _missing(cells: list[str], paths: list[Path]) -> list[str]:
 
 
 def _table(config: DatasetConfig) -> Table:
-    path = Path(config.path or "").expanduser()
+    path = expanded(config.path or "")
     if path.is_dir():
         found = sorted(path.glob("*.csv"))
         folders = f"it holds no .csv file; class folders are read with dataset=folder {setting('dataset.path', path)}"

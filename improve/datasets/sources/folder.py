@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from improve.config.places import expanded
 from improve.config.schema import DatasetConfig
 from improve.datasets.files import from_files, shown, state
 from improve.datasets.findings import Finding
@@ -65,7 +66,7 @@ def from_folders(layout: Layout, config: DatasetConfig) -> Source:
 
 def find_root(given: str) -> Path:
     """The folder that the user named. Raises `DataError` if it is none, naming the nearest that exists."""
-    root = Path(given).expanduser()
+    root = expanded(given)
     if os.path.isdir(root):
         return root
     if os.path.lexists(root):

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from improve.config.invocation import install_extra
+from improve.config.places import expanded
 from improve.config.schema import DatasetConfig
 from improve.datasets.fetch import fetching
 from improve.datasets.files import SIZE_SAMPLE, state
@@ -34,7 +36,7 @@ BY_HAND = "download the dataset's files and give their folder as dataset.path=DI
 def key(config: DatasetConfig, downloads: Downloads) -> str:
     """For a folder, its files; else the dataset's name, configuration and revision: give a revision to be exact."""
     _library()
-    folder = Path(config.path or "").expanduser()
+    folder = expanded(config.path or "")
     if folder.is_dir():
         return state(sorted(path.absolute() for path in folder.rglob("*") if path.is_file()))
     return f"{config.path} {config.hub_config} {config.hub_revision}"
@@ -81,7 +83,7 @@ def _library() -> Any:
     except ModuleNotFoundError as error:
         raise ConfigError(
             "dataset=hub needs the library `datasets`, which is not installed.",
-            "pip install 'improve-classifier[hub]'",
+            install_extra("hub"),
         ) from error
     return datasets
 
@@ -89,7 +91,7 @@ def _library() -> Any:
 def _fetch(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Any:
     """The splits by name. Raises `DataError` if the dataset cannot be found, loaded, or read without a log-in."""
     library = _library()
-    path = str(Path(str(config.path)).expanduser()) if Path(str(config.path)).expanduser().is_dir() else config.path
+    path = str(expanded(str(config.path))) if expanded(str(config.path)).is_dir() else config.path
     cache = downloads.folder / "hub"
     notify(f"loading {config.path} with the library `datasets` (downloads are kept in {cache})")
     what = f"The dataset {config.path}"
