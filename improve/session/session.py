@@ -20,7 +20,7 @@ from improve.datasets.inspection_record import audit_record
 from improve.display import Display, make_display, print_end_card
 from improve.errors import BudgetError, Interrupted, LLMError, RunChanged, RunFailed
 from improve.execution import machine
-from improve.execution.local import LocalExecutor, hard_limit
+from improve.execution.local import LocalExecutor, fit_phase, hard_limit
 from improve.judging.rules import configured
 from improve.pipeline.architecture import informed
 from improve.pipeline.export import export
@@ -176,7 +176,7 @@ class Session:
             self.folder / "best",
             best.pipeline,
             executor.work_folder(best.iteration),
-            executor.context(f"{best.iteration} fit"),
+            executor.context(fit_phase(best.iteration)),
             executor.dataset.train_folder,
             machine.library_versions(),
             self.order.backend.author,
