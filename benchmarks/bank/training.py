@@ -146,7 +146,9 @@ def train(job: Job, context_values: dict[str, Any], folders: dict[str, Path], pr
 
         # A pipeline's own average is what is validated, and the best epoch may be the last one.
         same = way == "last" and not refit and record["best_epoch"] == len(curve)
-        found = dict(record["ways"]["best"]) if same else scored(predicted, parts, context, folders, probabilities, refit)
+        found = (
+            dict(record["ways"]["best"]) if same else scored(predicted, parts, context, folders, probabilities, refit)
+        )
         if way != ("average" if refit else "best"):
             found = {name: value for name, value in found.items() if not name.endswith("_probabilities")}
         record["ways"][way] = found

@@ -100,9 +100,9 @@ class LocalExecutor:
     def candidate_folder(self, iteration: int) -> Path:
         return self.folder / "candidates" / f"{iteration:03d}"
 
-    def work_folder(self, iteration: int) -> Path:
+    def work_folder(self, iteration: int, replicate: int = 0) -> Path:
         """What is delivered of a training: its weights, never opened by this process."""
-        return self.folder / "work" / f"{iteration:03d}"
+        return self.folder / "work" / f"{iteration:03d}{_suffix(replicate)}"
 
     def given(self) -> list[Path]:
         """What cells see beside Python: inputs, weights, the template."""
@@ -135,19 +135,22 @@ class LocalExecutor:
         upcoming: Sequence[Key] = (),
         sampled: np.ndarray | None = None,
         reference: Mapping[str, Any] | None = None,
+        replicate: int = 0,
     ) -> Fit:
         """Train, within the limit; the weights go to the work folder. `upcoming`: cells needed afterwards.
 
         `sampled`: rows of train of which augmented samples are wanted. `reference`: the length of the training of the
-        pipeline that this one revises (`Length.reference`).
+        pipeline that this one revises (`Length.reference`). `replicate`: from 1 on, nothing differs but the seed.
         """
         self.write(iteration, pipeline)
         samples: list[Key] = [("samples", iteration)] if sampled is not None else []
         # The audit comes last: of a candidate that is rejected there is none.
-        expected = [*samples, ("predict", iteration), *upcoming, ("audit", iteration)]
+        expected = [] if replicate else [*samples, ("predict", iteration), *upcoming, ("audit", iteration)]
+        stage = training_stage(replicate)
         rows: list[dict[str, Any]] = []
         length = Length()
-        self._write_metrics(iteration, "w", dict(zip(ROW_KEYS, ROW_KEYS, strict=True)))
+        if not replicate:
+            self._write_metrics(iteration, "w", dict(zip(ROW_KEYS, ROW_KEYS, strict=True)))
 
         def on_event(event: dict[str, Any]) -> None:
             nonlocal length
@@ -158,17 +161,18 @@ class LocalExecutor:
                 self._expect_all(expected)
             elif kind == "epoch" and len(rows) < MAX_ROWS:
                 rows.append(epoch_row(event))
-                self._write_metrics(iteration, "a", rows[-1])  # as they come: whoever looks sees the curve move
+                if not replicate:  # as they come: whoever looks sees the curve move
+                    self._write_metrics(iteration, "a", rows[-1])
                 length = dataclasses.replace(length, steps=count(event.get("step")) or length.steps)
-                self.phase(iteration, "training", _progress(rows[-1], amount(event.get("of"))))
+                self.phase(iteration, stage, _progress(rows[-1], amount(event.get("of"))))
 
-        self.phase(iteration, "training", "")
-        with self._cell("fit", iteration) as cell:
-            command = self._command("fit", cell, f"{iteration} fit")
+        self.phase(iteration, stage, "")
+        with self._cell("fit", iteration, replicate) as cell:
+            command = self._command("fit", cell, fit_phase(iteration, replicate))
             command["context"]["reference"] = reference
             outcome = cell.run(command, hard_limit(self.config.fit_seconds), on_event)
             self._expect_all(expected)
-            failure = outcome.failure or self._keep_weights(cell, iteration)
+            failure = outcome.failure or self._keep_weights(cell, self.work_folder(iteration, replicate))
         shown = self._samples(iteration, sampled) if sampled is not None and failure is None else None
         return Fit(failure, outcome.seconds, tuple(rows), length, shown)
 
@@ -190,9 +194,8 @@ class LocalExecutor:
             return Samples(None, f"{len(outcome.data):,} bytes came instead of {math.prod(shape):,}.")
         return Samples(np.frombuffer(outcome.data, dtype=np.uint8).reshape(shape))
 
-    def _keep_weights(self, cell: Cell, iteration: int) -> Failure | None:
+    def _keep_weights(self, cell: Cell, folder: Path) -> Failure | None:
         """Take the weights, and nothing else, of what a training has left. Why they are of no use, if so."""
-        folder = self.work_folder(iteration)
         remove(folder)  # what a killed process left there is of no use
         folder.mkdir(parents=True)
         try:
@@ -205,13 +208,15 @@ class LocalExecutor:
             raise
         return None
 
-    def predict(self, iteration: int, kind: Literal["predict", "audit"], rows: int) -> np.ndarray | Failure:
+    def predict(
+        self, iteration: int, kind: Literal["predict", "audit"], rows: int, replicate: int = 0
+    ) -> np.ndarray | Failure:
         """Probabilities `rows × K` for the selection images, or for the audit's part of them."""
-        return self._predict(kind, iteration, rows)
+        return self._predict(kind, iteration, rows, replicate)
 
-    def predict_test(self, iteration: int) -> np.ndarray | Failure:
+    def predict_test(self, iteration: int, replicate: int = 0) -> np.ndarray | Failure:
         """Probabilities for the test images. The caller sees to it that this happens once."""
-        return self._predict("test", iteration, self.dataset.counts["test"])
+        return self._predict("test", iteration, self.dataset.counts["test"], replicate)
 
     def audit_folder(self, iteration: int) -> Path:
         """Where the re-blinded part of the selection images goes."""
@@ -227,7 +232,8 @@ class LocalExecutor:
         self._cells.discard(lambda key: key[1] == iteration and key[0] != "test")
         shutil.rmtree(self.audit_folder(iteration), ignore_errors=True)
         if not keep_work:
-            remove(self.work_folder(iteration))
+            for folder in (self.folder / "work").glob(f"{iteration:03d}*"):
+                remove(folder)
 
     def close(self) -> None:
         """End everything that runs."""
@@ -236,10 +242,10 @@ class LocalExecutor:
             self.zygote.close()
         remove(self.folder / CELLS)
 
-    def _predict(self, kind: Kind, iteration: int, rows: int) -> np.ndarray | Failure:
+    def _predict(self, kind: Kind, iteration: int, rows: int, replicate: int) -> np.ndarray | Failure:
         self.phase(iteration, "predicting", f"{rows} images")
         classes = len(self.dataset.class_names)
-        with self._cell(kind, iteration) as cell:
+        with self._cell(kind, iteration, replicate) as cell:
             command = self._command("predict", cell, f"{iteration} predict", self._inputs(kind, iteration))
             outcome = cell.run(command, self.config.predict_seconds, data_bytes=rows * classes * 4)
         if outcome.failure:
@@ -257,19 +263,22 @@ class LocalExecutor:
         return self.dataset.inputs_folder("test" if kind == "test" else "selection")
 
     @contextmanager
-    def _cell(self, kind: Kind, iteration: int) -> Iterator[Cell]:
-        """A cell with the candidate in its place, closed at the end."""
-        cell = self._cells.take((kind, iteration))
+    def _cell(self, kind: Kind, iteration: int, replicate: int = 0) -> Iterator[Cell]:
+        """A cell with the candidate in its place, closed at the end. Nobody foresees a replicate's: it starts now."""
+        cell = self._open(kind, iteration, replicate) if replicate else self._cells.take((kind, iteration))
         try:
-            cell.place.fill(self.candidate_folder(iteration), None if kind in FITTING else self.work_folder(iteration))
+            work = None if kind in FITTING else self.work_folder(iteration, replicate)
+            cell.place.fill(self.candidate_folder(iteration), work)
             yield cell
         finally:
             cell.close()
 
-    def _open(self, kind: Kind, iteration: int) -> Cell:
+    def _open(self, kind: Kind, iteration: int, replicate: int = 0) -> Cell:
         inputs, candidate = self._inputs(kind, iteration), self.candidate_folder(iteration)
         # Nothing sees the logs: what a training prints would else reach the prediction.
-        log = candidate / "log.txt" if kind == "fit" else self.folder / "logs" / f"{iteration:03d}-{kind}.log"
+        log = self.folder / "logs" / f"{iteration:03d}{_suffix(replicate)}-{kind}.log"
+        if kind == "fit" and not replicate:
+            log = candidate / "log.txt"
         for path in (inputs, log.parent):
             path.mkdir(parents=True, exist_ok=True)
         with self._starting:
@@ -324,6 +333,20 @@ class LocalExecutor:
     def _write_metrics(self, iteration: int, mode: str, row: Mapping[str, Any]) -> None:
         with open(self.candidate_folder(iteration) / "metrics.csv", mode, newline="") as file:
             csv.DictWriter(file, ROW_KEYS).writerow(row)
+
+
+def training_stage(replicate: int) -> str:
+    """What the display says of a training: "training", "training (seed 2)"."""
+    return f"training (seed {replicate + 1})" if replicate else "training"
+
+
+def fit_phase(iteration: int, replicate: int = 0) -> str:
+    """What the seed of a training is derived from, beside the run's."""
+    return f"{iteration} fit{_suffix(replicate)}"
+
+
+def _suffix(replicate: int) -> str:
+    return f"-r{replicate}" if replicate else ""
 
 
 def hard_limit(fit_seconds: float) -> float:

@@ -46,7 +46,9 @@ class Racing:
             return self._judgement(Verdict.ACCEPTED, race, now, p_value)
         affordable = not race.final and race.further + 1 <= self.share * race.races
         if affordable and ours < self.trainings and HOPELESS <= 1 - p_value < SURE:
-            return Further.CANDIDATE if ours <= theirs else Further.INCUMBENT
+            # Where both are known equally well, whoever is ahead is the one that may owe it to luck.
+            candidate = ours < theirs or (ours == theirs and now.effect > 0)
+            return Further.CANDIDATE if candidate else Further.INCUMBENT
         return self._judgement(Verdict.KEPT if now.effect > 0 else Verdict.REJECTED, race, now, p_value)
 
     def _judgement(self, verdict: Verdict, race: Race, now: Estimate, p_value: float) -> Judgement:

@@ -19,7 +19,7 @@ from improve.config.schema import AcceptanceConfig
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Split
 from improve.errors import ResumeError
-from improve.judging.acceptance import Judgement
+from improve.judging.acceptance import Further, Judgement
 from improve.judging.rules import configured
 from improve.judging.scoring import Answers, answers, confusion_matrix, load_predictions, score
 from improve.judging.standings import Standings
@@ -43,7 +43,7 @@ def verify(history: History, folder: Path, dataset: Dataset | None) -> Iterator[
     """All checks of a run. `dataset` holds its labels, None if they are not to be had."""
     yield from _data(history, dataset)
     labels = {split: dataset.labels(split) for split in SPLITS} if dataset else {}
-    known: dict[int, Answers] = {}
+    known: dict[tuple[int, int], Answers] = {}
     for iteration in history.iterations:
         yield from _sources(iteration, folder)
         yield from _selection(iteration, folder, labels.get("selection"), known)
@@ -77,16 +77,19 @@ def _sources(iteration: Iteration, folder: Path) -> Iterator[Check]:
 
 
 def _selection(
-    iteration: Iteration, folder: Path, labels: np.ndarray | None, known: dict[int, Answers]
+    iteration: Iteration, folder: Path, labels: np.ndarray | None, known: dict[tuple[int, int], Answers]
 ) -> Iterator[Check]:
-    record = iteration.score
-    if record is None or record["failure"]:
-        return
-    yield from _scored(f"selection score of iteration {iteration.number}", record, folder, labels)
-    try:
-        known[iteration.number] = answers(load_predictions(folder / record["predictions"], record["sha256"]))
-    except ResumeError:
-        return  # already said by the check of the score
+    """The scores of an iteration's trainings; `known` gets their answers, by iteration and replicate."""
+    first = (iteration.score,) if iteration.score and not iteration.score["failure"] else ()
+    for record in (*first, *iteration.again):
+        replicate = record.get("replicate", 0)
+        seed = f", seed {replicate + 1}" if replicate else ""
+        yield from _scored(f"selection score of iteration {iteration.number}{seed}", record, folder, labels)
+        try:
+            given = answers(load_predictions(folder / record["predictions"], record["sha256"]))
+        except ResumeError:
+            continue  # already said by the check of the score
+        known[iteration.number, replicate] = given
 
 
 def _scored(what: str, record: ScoreRecord | TestRecord, folder: Path, labels: np.ndarray | None) -> Iterator[Check]:
@@ -114,34 +117,66 @@ def _scored(what: str, record: ScoreRecord | TestRecord, folder: Path, labels: n
     yield Check(what, not wrong, "; ".join(wrong) or f"{again.correct} of {again.total} right")
 
 
-def _verdicts(history: History, known: Mapping[int, Answers], labels: np.ndarray | None) -> Iterator[Check]:
+def _verdicts(history: History, known: Mapping[tuple[int, int], Answers], labels: np.ndarray | None) -> Iterator[Check]:
     """Each verdict from the answers of candidate and incumbent, by the run's rule."""
-    settings = history.run["config"].get("acceptance", {})
-    standings = Standings(configured(AcceptanceConfig(**settings), history.planned))
+    settings = AcceptanceConfig(**history.run["config"].get("acceptance", {}))
+    standings = Standings(configured(settings, history.planned))
     best: int | None = None
+    unseen = False  # whether any answers are missing: then no later race can be run again either
     for iteration in history.iterations:
         verdict = iteration.verdict
         if verdict is None:
             continue
-        what, given = f"verdict on iteration {iteration.number}", known.get(iteration.number)
+        what, given = f"verdict on iteration {iteration.number}", known.get((iteration.number, 0))
         refused = iteration.failure is not None or (iteration.audit is not None and iteration.audit["flagged"])
+        again = None
+        if labels is not None and given is not None and not unseen:
+            again = _raced(standings, iteration, history, known, labels)
+        elif iteration.score is not None and not iteration.score["failure"]:
+            unseen = True
         if refused or iteration.score is None:
             yield Check(what, verdict["verdict"] == "failed" and verdict["incumbent"] == best, verdict["verdict"])
-        elif labels is None or given is None or (best is not None and best not in known):
+        elif again is None:
             yield Check(what, None, "its predictions or labels are not to be had")
             best = verdict["incumbent"]
         else:
-            entry = standings.enter(iteration.number, given == labels)
-            again = standings.judge(entry, final=True)
-            assert isinstance(again, Judgement)
             if again.verdict.replaces:
-                standings.replace(entry)
+                standings.replace(standings.entries[-1])
                 best = iteration.number
             same = (again.verdict.value, again.wins, again.losses, best) == (
                 verdict["verdict"], verdict["wins"], verdict["losses"], verdict["incumbent"],
             )  # fmt: skip
             same = same and _same(again.p_value, verdict["p_value"])
             yield Check(what, same, again.note if same else f"{verdict['note']}, but again {again.note}")
+
+
+def _raced(
+    standings: Standings,
+    iteration: Iteration,
+    history: History,
+    known: Mapping[tuple[int, int], Answers],
+    labels: np.ndarray,
+) -> Judgement | None:
+    """Run the race of an iteration again, with the trainings on record; None if it did not come to a verdict."""
+    entry = standings.enter(iteration.number, known[iteration.number, 0] == labels)
+    waiting: dict[int, list[ScoreRecord]] = {}
+    final = False
+    while isinstance(asked := standings.judge(entry, final), Further):
+        runner = entry if asked is Further.CANDIDATE else standings.incumbent
+        assert runner is not None
+        came = history.iteration(runner.iteration)
+        mine = [record for record in came.again if record["race"] == iteration.number] if came else []
+        queue = waiting.setdefault(runner.iteration, mine)
+        if queue:
+            given = known.get((runner.iteration, queue.pop(0)["replicate"]))
+            if given is None:
+                return None
+            standings.add(runner, given == labels)
+        elif runner is entry and iteration.spoilt:
+            return None
+        else:
+            final = True  # there was no budget, or the training failed
+    return asked
 
 
 def _delivered(history: History, folder: Path) -> Iterator[Check]:

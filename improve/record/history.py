@@ -54,6 +54,8 @@ class Iteration:
     checks: tuple[CheckRecord, ...]
     training: TrainingRecord | None
     score: ScoreRecord | None
+    again: tuple[ScoreRecord, ...]  # of further trainings, with other seeds
+    spoilt: FailureRecord | None  # why the candidate failed with another seed, while it was judged
     audit: AuditRecord | None
     verdict: VerdictRecord | None
     summary: str
@@ -77,7 +79,7 @@ class Iteration:
     @property
     def accuracy(self) -> float | None:
         """Accuracy on the selection split, in [0, 1], mean over trainings; None if the candidate has no valid score."""
-        if self.score is None or self.score["failure"]:
+        if self.score is None or self.score["failure"] or self.spoilt:
             return None
         mean = self.verdict.get("accuracy") if self.verdict else None
         return self.score["accuracy"] if mean is None else mean
@@ -124,6 +126,8 @@ class Iteration:
         for stage in (self.training, self.score):
             if stage and stage["failure"]:
                 return stage["failure"]
+        if self.spoilt:
+            return self.spoilt
         if self.outcome is Verdict.FAILED and self.checks:
             return self.checks[-1]["failure"]
         return None
@@ -296,7 +300,7 @@ def _iteration(number: int, records: list[Record], incumbent: int | None, accura
         return [record.data for record in records if record.kind == kind]
 
     def last_of(kind: str) -> dict[str, object] | None:
-        return next(reversed(all_of(kind)), None)
+        return next((data for data in reversed(all_of(kind)) if not data.get("replicate")), None)
 
     summary = cast("SummaryRecord | None", last_of("summary"))
     return Iteration(
@@ -308,6 +312,17 @@ def _iteration(number: int, records: list[Record], incumbent: int | None, accura
         checks=tuple(cast(CheckRecord, data) for data in all_of("check")),
         training=cast("TrainingRecord | None", last_of("training")),
         score=cast("ScoreRecord | None", last_of("score")),
+        again=tuple(
+            cast(ScoreRecord, data) for data in all_of("score") if data.get("replicate") and not data["failure"]
+        ),
+        spoilt=next(
+            (
+                cast(FailureRecord, data["failure"])
+                for data in [*all_of("training"), *all_of("score")]
+                if data.get("replicate") and data["failure"] and data["race"] == number
+            ),
+            None,
+        ),
         audit=cast("AuditRecord | None", last_of("audit")),
         verdict=cast("VerdictRecord | None", last_of("verdict")),
         summary=summary["text"] if summary else "",

@@ -104,6 +104,8 @@ class TrainingRecord(LengthRecord):
     """kind `training`: one fit."""
 
     iteration: int
+    replicate: int  # 0; from 1 on: the same pipeline once more, with another seed. Earlier versions: always 0, unsaid
+    race: int  # the iteration whose candidate was judged meanwhile
     failure: FailureRecord | None
     fit_seconds: float
     epochs: float  # self-reported by the pipeline, as is all that follows: shown, used for nothing but fair lengths
@@ -120,6 +122,8 @@ class ScoreRecord(TypedDict):
     """kind `score`: predictions on the selection split against the hidden labels."""
 
     iteration: int
+    replicate: int  # these two as in TrainingRecord
+    race: int
     failure: FailureRecord | None
     correct: int
     total: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,26 @@ class Parent:
 
     iteration: int
     pipeline: Pipeline
+
+
+@dataclass(frozen=True)
+class Again:
+    """A training of the pipeline of an iteration: its first, or a replicate that a later race asked for."""
+
+    iteration: int
+    replicate: int = 0
+    race: int | None = None  # the iteration whose candidate was judged meanwhile
+
+    @property
+    def suffix(self) -> str:
+        return f"-r{self.replicate}" if self.replicate else ""
+
+    def key(self, kind: str) -> str:
+        return f"{kind}-{self.iteration}{self.suffix}"
+
+    def record(self) -> dict[str, Any]:
+        race = self.iteration if self.race is None else self.race
+        return {"iteration": self.iteration, "replicate": self.replicate, "race": race}
 
 
 class Trials:
@@ -92,13 +112,25 @@ class Trials:
         """Train it; `upcoming`, `sampled` and `reference` as for `LocalExecutor.fit`."""
         if self.budget:
             self.budget.before_training(f"the training of iteration {iteration}")
+        return self._fit(Again(iteration), lambda: self.executor.fit(iteration, pipeline, upcoming, sampled, reference))
 
+    def again(self, what: Again, pipeline: Pipeline, reference: Mapping[str, Any] | None) -> Answers | Failure | None:
+        """Train a pipeline once more, with another seed, and score it. None if the budget has no room for that."""
+        if self.budget and not self.budget.has_room(what.key("training")):
+            return None
+        fit = self._fit(
+            what,
+            lambda: self.executor.fit(what.iteration, pipeline, reference=reference, replicate=what.replicate),
+        )
+        return fit.failure or self.score(what)
+
+    def _fit(self, what: Again, carry_out: Callable[[], Fit]) -> Fit:
         def train() -> dict[str, Any]:
-            fit = self.executor.fit(iteration, pipeline, upcoming, sampled, reference)
+            fit = carry_out()
             last = fit.rows[-1] if fit.rows else {}
             best = max((row.get("validation_accuracy", 0.0) for row in fit.rows), default=None)
             return {
-                "iteration": iteration,
+                **what.record(),
                 "failure": fit.failure and fit.failure.record(),
                 "fit_seconds": fit.seconds,
                 "limit_share": round(fit.seconds / self.executor.config.fit_seconds, 3),
@@ -106,27 +138,28 @@ class Trials:
                 "train_accuracy": last.get("train_accuracy"),
                 "validation_accuracy": best,
                 "rows": list(fit.rows),
-                **samples.keep(fit.samples, self.dataset, self.folder, iteration),
+                **samples.keep(fit.samples, self.dataset, self.folder, what.iteration),
             }
 
-        record = self.journal.once(f"training-{iteration}", "training", train)
+        record = self.journal.once(what.key("training"), "training", train)
         return Fit(_failure(record), record["fit_seconds"], tuple(record["rows"]), Length.from_record(record))
 
-    def score(self, iteration: int) -> Answers | Failure:
-        """Its answers on the selection images, scored against the hidden labels."""
-        file = f"predictions/selection-{iteration:03d}.npy"
+    def score(self, what: Again) -> Answers | Failure:
+        """The answers of a training on the selection images, scored against the hidden labels."""
+        file = f"predictions/selection-{what.iteration:03d}{what.suffix}.npy"
 
         def predict() -> dict[str, Any]:
             self.dataset.verify()
             began = time.monotonic()
-            given = self.executor.predict(iteration, "predict", self.dataset.counts["selection"])
+            rows = self.dataset.counts["selection"]
+            given = self.executor.predict(what.iteration, "predict", rows, what.replicate)
             seconds = round(time.monotonic() - began, 3)
             if isinstance(given, Failure):
-                return {"iteration": iteration, "failure": given.record()}
+                return {**what.record(), "failure": given.record()}
             result = score(given, self.labels)
             (self.folder / file).parent.mkdir(exist_ok=True)
             return {
-                "iteration": iteration,
+                **what.record(),
                 "failure": None,
                 **dataclasses.asdict(result),
                 "accuracy": result.accuracy,
@@ -135,7 +168,7 @@ class Trials:
                 "predict_seconds": seconds,
             }
 
-        record = self.journal.once(f"score-{iteration}", "score", predict)
+        record = self.journal.once(what.key("score"), "score", predict)
         return _failure(record) or answers(load_predictions(self.folder / file, record["sha256"]))
 
 

@@ -21,12 +21,12 @@ from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason
 from improve.execution.length import Length
 from improve.execution.local import Fit
 from improve.execution.warm import Key
-from improve.judging.acceptance import Judgement, Rule, without_comparison
+from improve.judging.acceptance import Further, Judgement, Rule, without_comparison
 from improve.judging.audit import audit
 from improve.judging.scoring import Answers
 from improve.judging.standings import Entry, Standings
 from improve.refinement import samples
-from improve.refinement.trials import Parent, Trials
+from improve.refinement.trials import Again, Parent, Trials
 from improve.strategies import Candidate, Strategy
 from improve.strategies.strategy import ALL
 
@@ -70,6 +70,7 @@ class Workshop:
         self.steps: list[views.Step] = []
         self.plan = ""
         self.stopped = ""  # why the loop should end before its time, in words; "" as long as it should not
+        self._spoilt: list[int] = []  # iterations of which a further training failed
         self._refusals = 0  # in a row
         self._last_failure: Failure | None = None
         self._proposed: dict[int, str] = {}
@@ -77,6 +78,10 @@ class Workshop:
     @property
     def has_incumbent(self) -> bool:
         return self.incumbent is not None
+
+    @property
+    def best(self) -> Pipeline | None:
+        return self.incumbent.pipeline if self.incumbent else None
 
     def iterations(self) -> Iterator[int]:
         """The numbers of the iterations, from 0: the first pipeline; fewer if the run is stopped."""
@@ -157,7 +162,7 @@ class Workshop:
         attempt = dataclasses.replace(attempt, fit=fit, failure=fit.failure)
         if fit.failure:
             return attempt
-        given = self.trials.score(iteration)
+        given = self.trials.score(Again(iteration))
         if isinstance(given, Failure):
             return dataclasses.replace(attempt, failure=given)
         return dataclasses.replace(attempt, answers=given)
@@ -215,18 +220,51 @@ class Workshop:
         given = attempt.answers
         if attempt.failure is None and given is not None:
             entry = self.standings.enter(attempt.iteration, given == self.trials.labels)
-            judgement = self.standings.judge(entry, final=True)
-            assert isinstance(judgement, Judgement)
-            attempt = dataclasses.replace(attempt, entry=entry)
-            if not judgement.verdict.replaces:
-                return attempt, judgement
-            failure = audit(self.trials.journal, self.trials.executor, self.trials.dataset, attempt.iteration, given)
-            if failure is None:
-                return attempt, judgement
-            attempt = dataclasses.replace(attempt, answers=None, entry=None, failure=failure)
+            judged = self._raced(attempt, entry)
+            if isinstance(judged, Judgement):
+                failure = self._audited(attempt.iteration, given) if judged.verdict.replaces else None
+                if failure is None:
+                    return dataclasses.replace(attempt, entry=entry), judged
+                judged = failure
+            attempt = dataclasses.replace(attempt, answers=None, failure=judged)
         failure = attempt.failure
         assert failure is not None
         return attempt, without_comparison(has_score=False, why=f"{failure.reason.value}: {failure.message}")
+
+    def _audited(self, iteration: int, given: Answers) -> Failure | None:
+        return audit(self.trials.journal, self.trials.executor, self.trials.dataset, iteration, given)
+
+    def _raced(self, attempt: Attempt, entry: Entry) -> Judgement | Failure:
+        """The verdict, after as many further trainings of candidate and incumbent as the rule asks for.
+
+        A candidate that fails with another seed has failed; an incumbent that does is not trained again in this race.
+        """
+        final = False
+        while isinstance(asked := self.standings.judge(entry, final), Further):
+            runs = asked is Further.CANDIDATE
+            again = self._again(attempt, entry) if runs else self._again(attempt, None)
+            if isinstance(again, Failure) and runs:
+                return again
+            final = again is None or isinstance(again, Failure)
+            runner = entry if runs else self.standings.incumbent
+            if runner is not None and again is not None and not isinstance(again, Failure):
+                self.standings.add(runner, again == self.trials.labels)
+        return asked
+
+    def _again(self, attempt: Attempt, entry: Entry | None) -> Answers | Failure | None:
+        """Another training of the candidate (its entry), or of the incumbent (None)."""
+        incumbent, leading = self._require_incumbent(), self.standings.incumbent
+        pipeline, length = incumbent.pipeline, incumbent.length
+        if entry is not None and attempt.candidate and attempt.fit:
+            pipeline, length = attempt.candidate.pipeline, attempt.fit.length
+        runner = entry or leading
+        assert runner is not None
+        replicate = len(runner.rows) + self._spoilt.count(runner.iteration)
+        what = Again(runner.iteration, replicate, attempt.iteration)
+        found = self.trials.again(what, pipeline, length.reference(same_but_training=True))
+        if isinstance(found, Failure):
+            self._spoilt.append(runner.iteration)
+        return found
 
     def _conclude(self, attempt: Attempt) -> None:
         """Judge, record the verdict, change the incumbent if it is one, and let the summarizer say a sentence."""

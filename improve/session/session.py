@@ -23,7 +23,7 @@ from improve.display import Display, make_display, print_end_card
 from improve.errors import BudgetError, Interrupted, LLMError, RunChanged, RunFailed
 from improve.execution import machine
 from improve.execution.cell import new_zygote
-from improve.execution.local import LocalExecutor, hard_limit
+from improve.execution.local import LocalExecutor, fit_phase, hard_limit
 from improve.judging.rules import configured
 from improve.pipeline.architecture import informed
 from improve.pipeline.export import export
@@ -190,7 +190,7 @@ class Session:
             self.folder / "best",
             best.pipeline,
             executor.work_folder(best.iteration),
-            executor.context(f"{best.iteration} fit"),
+            executor.context(fit_phase(best.iteration)),
             executor.dataset.train_folder,
             machine.library_versions(),
             self.order.backend.author,

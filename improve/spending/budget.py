@@ -151,6 +151,13 @@ class Budget:
         """Before a training starts. Raises as `before_call` does."""
         self._allow(Need(what, trains=True))
 
+    def has_room(self, key: str) -> bool:
+        """Whether a training that can be done without, the step of this key, may begin. What is on record, was done."""
+        upcoming = self._journal.upcoming
+        if upcoming is not None:
+            return upcoming == key
+        return self._shortage(Need("a further training", trains=True)) is None
+
     @property
     def seconds(self) -> float:
         """Of this session by the monotonic clock, and of the steps that earlier ones recorded."""

@@ -40,6 +40,10 @@ class Workshop(Protocol):
     @property
     def has_incumbent(self) -> bool: ...
 
+    @property
+    def best(self) -> Pipeline | None:
+        """The incumbent's sources; None if no pipeline has a score yet."""
+
     def first_pipeline(self, iteration: int) -> Pipeline:
         """The architect's whole pipeline (or plan, and then one engineer after the other)."""
 

@@ -46,6 +46,7 @@ class MadeExecutor(LocalExecutor):
     fitted: list[int] = field(default_factory=list)
     tested: list[int] = field(default_factory=list)
     references: list[Mapping[str, Any] | None] = field(default_factory=list)
+    again: list[tuple[int, int]] = field(default_factory=list)  # iterations and replicates
 
     def smoke(self, iteration: int, attempt: int, pipeline: Pipeline) -> Failure | None:
         return None
@@ -57,22 +58,28 @@ class MadeExecutor(LocalExecutor):
         upcoming: Sequence[Key] = (),
         sampled: np.ndarray | None = None,
         reference: Mapping[str, Any] | None = None,
+        replicate: int = 0,
     ) -> Fit:
-        self.fitted.append(iteration)
+        if replicate:
+            self.again.append((iteration, replicate))
+        else:
+            self.fitted.append(iteration)
         self.references.append(reference)
         return Fit(None, 1.0, ROWS, Length(10, 10, 50, 10, 64, 0.01))
 
-    def predict(self, iteration: int, kind: Literal["predict", "audit"], rows: int) -> np.ndarray | Failure:
+    def predict(
+        self, iteration: int, kind: Literal["predict", "audit"], rows: int, replicate: int = 0
+    ) -> np.ndarray | Failure:
         if kind == "predict":
-            return self._answers(iteration, self.dataset.labels("selection"))
+            return self._answers(iteration, self.dataset.labels("selection"), replicate)
         inputs = [np.load(folder / "images.npy") for folder in (self.audit_folder(iteration), self._selection)]
         row_of = {image.tobytes(): row for row, image in enumerate(inputs[1])}
         given = self._answers(iteration, self.dataset.labels("selection"))
         return given[[row_of[image.tobytes()] for image in inputs[0]]]
 
-    def predict_test(self, iteration: int) -> np.ndarray | Failure:
+    def predict_test(self, iteration: int, replicate: int = 0) -> np.ndarray | Failure:
         self.tested.append(iteration)
-        return self._answers(iteration, self.dataset.labels("test"))
+        return self._answers(iteration, self.dataset.labels("test"), replicate)
 
     def expect(self, key: Key) -> None:
         """Nothing is started ahead."""
@@ -81,11 +88,11 @@ class MadeExecutor(LocalExecutor):
     def _selection(self) -> Path:
         return self.dataset.inputs_folder("selection")
 
-    def _answers(self, iteration: int, labels: np.ndarray) -> np.ndarray:
+    def _answers(self, iteration: int, labels: np.ndarray, replicate: int = 0) -> np.ndarray:
         """Probabilities that are right for a share of the images which depends on the sources."""
         sources = b"".join((self.candidate_folder(iteration) / f"{name}.py").read_bytes() for name in COMPONENTS)
         digest = hashlib.sha256(sources).digest()
-        right = np.random.default_rng(digest[0]).random(len(labels)) < 0.4 + 0.5 * digest[1] / 255
+        right = np.random.default_rng([digest[0], replicate]).random(len(labels)) < 0.4 + 0.5 * digest[1] / 255
         chosen = np.where(right, labels, (labels + 1) % len(self.dataset.class_names))
         return np.asarray(np.eye(len(self.dataset.class_names), dtype=np.float32)[chosen])
 

@@ -1,0 +1,154 @@
+"""Runs whose verdicts race over training seeds: what is trained again, what is on record, that it can be resumed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from improve.datasets import Dataset, prepare
+from improve.domain import Failure, Reason
+from improve.execution.local import Fit
+from improve.judging.verification import verify
+from improve.record.history import History
+from improve.record.journal import JOURNAL, Record, lines, read
+from improve.record.kinds import without_durations
+from tests.support import made_executor
+from tests.support.made_executor import MadeExecutor, Refined, config_of, refine
+
+SMALL = ("dataset.train=300", "dataset.selection=200", "dataset.test=200")
+RUN = (*SMALL, "strategy=placebo", "strategy.iterations=8", "acceptance.share=0.8")
+
+
+class Luck(MadeExecutor):
+    """All trainings are of one pipeline: 70% right on average, with the luck of their seeds. `broken` fail."""
+
+    broken: frozenset[tuple[int, int]] = frozenset()
+
+    def fit(self, iteration: int, *given: Any, replicate: int = 0, **named: Any) -> Fit:
+        fit = super().fit(iteration, *given, replicate=replicate, **named)
+        failure = Failure(Reason.NAN, "the loss is not finite") if (iteration, replicate) in self.broken else None
+        return Fit(failure, fit.seconds, fit.rows, fit.length)
+
+    def _answers(self, iteration: int, labels: np.ndarray, replicate: int = 0) -> np.ndarray:
+        rng = np.random.default_rng([4, iteration, replicate])
+        right = rng.random(len(labels)) < 0.7 + rng.normal(0, 0.02)
+        chosen = np.where(right, labels, (labels + 1) % len(self.dataset.class_names))
+        return np.asarray(np.eye(len(self.dataset.class_names), dtype=np.float32)[chosen])
+
+
+@pytest.fixture(scope="module")
+def digits(cache: Path) -> Dataset:
+    return prepare(config_of(*SMALL).dataset, cache, lambda note: None)
+
+
+@pytest.fixture
+def luck(monkeypatch: pytest.MonkeyPatch) -> type[Luck]:
+    made = type("OwnLuck", (Luck,), {})
+    monkeypatch.setattr(made_executor, "MadeExecutor", made)
+    return made
+
+
+def records(run: Refined, kind: str) -> list[dict[str, Any]]:
+    return [record.data for record in read(run.folder / JOURNAL)[0] if record.kind == kind]
+
+
+def history_of(folder: Path) -> History:
+    first = Record("run", "run", {"config": {"strategy": {"name": "placebo", "iterations": 8}}}, "", 0.0)
+    return History.of([first, *read(folder / JOURNAL)[0]])
+
+
+def test_close_races_train_again_and_the_incumbents_trainings_add_up(
+    digits: Dataset, tmp_path: Path, luck: type[Luck]
+) -> None:
+    run = refine(tmp_path, digits, *RUN)
+    again = [(data["iteration"], data["replicate"]) for data in records(run, "training") if data["replicate"]]
+    assert again == run.executor.again
+    assert 3 <= len(again) <= 0.8 * 8
+    assert len(set(again)) == len(again)
+    for data in records(run, "score"):
+        suffix = f"-r{data['replicate']}" if data["replicate"] else ""
+        assert data["predictions"] == f"predictions/selection-{data['iteration']:03d}{suffix}.npy"
+    for verdict in records(run, "verdict")[1:]:
+        ours, theirs = verdict["trainings"]
+        assert ours <= 3
+        assert theirs >= 1
+        assert verdict["verdict"] != "accepted"
+        kept = verdict["verdict"] == "kept (within noise)"
+        assert kept == (verdict["accuracy"] > verdict["incumbent_accuracy"]) == (verdict["effect"] > 0)
+        assert verdict["low"] <= verdict["effect"] <= verdict["high"]
+    history = history_of(tmp_path)
+    assert sum(len(iteration.again) for iteration in history.iterations) == len(again)
+    assert all(not (iteration.training or {}).get("replicate") for iteration in history.iterations)
+
+
+def test_a_run_with_races_is_resumed_at_every_step(digits: Dataset, tmp_path: Path, luck: type[Luck]) -> None:
+    whole = refine(tmp_path / "whole", digits, *RUN)
+    expected = read(whole.folder / JOURNAL)[0]
+    for cut in range(4, len(expected), 3):
+        folder = tmp_path / f"cut{cut}"
+        shutil.copytree(whole.folder, folder)
+        (folder / JOURNAL).write_text("".join(lines(expected[:cut])))
+        resumed = refine(folder, digits, *RUN)
+        assert [r.data for r in map(_timeless, read(resumed.folder / JOURNAL)[0])] == [
+            r.data for r in map(_timeless, expected)
+        ]
+        shutil.rmtree(folder)
+
+
+def _timeless(record: Record) -> Record:
+    return Record(record.key, record.kind, without_durations(record.data), "", 0.0)
+
+
+def test_a_candidate_that_fails_with_another_seed_has_failed(digits: Dataset, tmp_path: Path, luck: type[Luck]) -> None:
+    usual = refine(tmp_path / "usual", digits, *RUN)
+    spoilt = next(
+        (data["iteration"], data["replicate"])
+        for data in records(usual, "training")
+        if data["replicate"] and data["race"] == data["iteration"]
+    )
+    luck.broken = frozenset({spoilt})
+    run = refine(tmp_path / "broken", digits, *RUN)
+    verdict = records(run, "verdict")[spoilt[0]]
+    assert verdict["verdict"] == "failed"
+    assert "the loss is not finite" in verdict["note"]
+    iteration = history_of(run.folder).iteration(spoilt[0])
+    assert iteration is not None
+    assert iteration.failure is not None
+    assert iteration.accuracy is None
+
+
+def test_an_incumbent_that_fails_with_another_seed_stays_and_is_not_trained_so_again(
+    digits: Dataset, tmp_path: Path, luck: type[Luck]
+) -> None:
+    usual = refine(tmp_path / "usual", digits, *RUN)
+    spoilt = next(
+        (data["iteration"], data["replicate"])
+        for data in records(usual, "training")
+        if data["replicate"] and data["race"] != data["iteration"]
+    )
+    luck.broken = frozenset({spoilt})
+    run = refine(tmp_path / "broken", digits, *RUN)
+    assert run.executor.again.count(spoilt) == 1
+    assert records(run, "verdict")[spoilt[0]]["verdict"] != "failed"
+
+
+def test_what_races_decided_follows_from_the_record(digits: Dataset, tmp_path: Path, luck: type[Luck]) -> None:
+    run = refine(tmp_path, digits, *RUN)
+    first = Record("run", "run", {"config": _settings(), "dataset": {"fingerprint": digits.fingerprint}}, "", 0.0)
+    history = History.of([first, *read(run.folder / JOURNAL)[0]])
+    checks = {check.what: check for check in verify(history, tmp_path, digits)}
+    verdicts = [check for what, check in checks.items() if what.startswith("verdict on")]
+    assert len(verdicts) == 9
+    assert all(check.holds for check in verdicts), [check for check in verdicts if not check.holds]
+    assert sum("seed" in what for what in checks) == len(run.executor.again)
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "strategy": {"name": "placebo", "iterations": 8},
+        "acceptance": {"rule": "racing", "alpha": 0.05, "trainings": 3, "share": 0.8},
+    }
