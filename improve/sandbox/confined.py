@@ -87,16 +87,20 @@ class Confined(ABC):
         """
         if self._work is None:
             raise FileNotFoundError(errno.ENOENT, "no work folder", name)
-        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._work), "rb") as source:
-            status = os.fstat(source.fileno())
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._work)
+        partial = target.with_name(target.name + ".partial")
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", name)
             if status.st_size > limit:  # a file with holes may claim any size, and its copy would have it
                 raise OSError(errno.EFBIG, f"{status.st_size:,} bytes, more than {limit:,}", name)
-            partial = target.with_name(target.name + ".partial")
-            with open(partial, "wb") as copy:
+            with open(descriptor, "rb", closefd=False) as source, open(partial, "wb") as copy:
                 shutil.copyfileobj(source, copy, _BLOCK)
-        partial.replace(target)
+            partial.replace(target)
+        finally:
+            os.close(descriptor)
+            partial.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Kill, and give up the work folder. Idempotent."""

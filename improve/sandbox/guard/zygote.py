@@ -109,12 +109,12 @@ def _choose_metadata(chosen: Mapping[str, frozenset[str]]) -> None:
 def _serve(request: dict[str, Any], descriptors: list[int], program: Callable[[], None]) -> NoReturn:
     """In a fork: become the guardian of one confined program."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     given = dict(zip(request["descriptors"], descriptors, strict=True))
     fork.keep({0, 1, 2, *given.values()})
     control = socket.socket(fileno=given.pop("control"))
     try:
-        if request["kind"] == "join":
+        if request["kind"] == "join":  # a guard learns of the end by its control socket, and has to sweep then
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
             join.carry_out(request, given, control, program)
         guard.watch_over(request, control, given, program)
     except BaseException as problem:  # noqa: BLE001  # the parent must learn of it: nothing else is heard from here
