@@ -21,7 +21,7 @@ def check_value(key: Key, value: Any, where: str = "") -> None:
     """Raises `ConfigError` for a number below the least, or a text that is no option. `where` comes before the key."""
     if key.least is not None and value is not None and value < key.least:
         raise ConfigError(f"{where}{key.name}={value} is too small.", f"use {key.name}={key.least} or more")
-    if not key.options:
+    if not key.options or (value is None and key.is_optional):
         return
     for text in value if isinstance(value, list) else [value]:
         if text not in key.options:
