@@ -55,7 +55,8 @@ class Predictions:
     """What R trainings of the pipelines with many seeds predict. `frame` as in `Trainings`.
 
     `classes`: split → R × N uint8. `probabilities`: split → R × N × K float32, on a scale of 32 steps (one half is off
-    by at most 0.023; take the class from `classes`). Probabilities are kept of one way alone: `best`, `average` of refits.
+    by at most 0.023; take the class from `classes`). Probabilities are kept of one way alone: `best`; of refits
+    `average`.
     """
 
     frame: pd.DataFrame

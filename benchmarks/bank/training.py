@@ -116,8 +116,8 @@ class Observed:
 def train(job: Job, context_values: dict[str, Any], folders: dict[str, Path], probabilities: bool) -> dict[str, Any]:
     """Carry out a job and describe it: a record. `folders`: `pipeline`, `train`, `selection`, `test`, `hidden`, `work`.
 
-    `probabilities`: the record also holds what the pipeline predicts, for studies of ensembles: the classes of each set of
-    weights, and the probabilities of one, because they are large.
+    `probabilities`: the record also holds what the pipeline predicts, for studies of ensembles: the classes of each set
+    of weights, and the probabilities of one, because they are large.
     """
     train_module, components, context_module, predict = product.template("train", "components", "context", "predict")
     began = time.process_time()

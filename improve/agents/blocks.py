@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-THINK = r"(?:think|thinking|thought|reasoning|reflection)"
-THINK_OPENS = re.compile(rf"^\s*<{THINK}>", re.IGNORECASE)
-THINK_CLOSES = re.compile(rf"</{THINK}>", re.IGNORECASE)
-THINK_LINE = re.compile(rf"^\s*</?{THINK}>\s*$", re.IGNORECASE)
+# As the chat templates of DeepSeek, Qwen, Seed, Magistral, Kimi and gpt-oss write them.
+THINK = r"(?:think|thinking|thoughts?|reasoning|reflection|seed:think)"
+OPEN = rf"(?:<{THINK}>|\[THINK\]|◁think▷|<\|channel\|>\s*analysis\s*<\|message\|>)"
+CLOSE = rf"(?:</{THINK}>|\[/THINK\]|◁/think▷|<\|channel\|>\s*final\s*<\|message\|>)"
+THINK_OPENS = re.compile(rf"^\s*(?:<\|start\|>assistant)?{OPEN}", re.IGNORECASE)
+THINK_CLOSES = re.compile(CLOSE, re.IGNORECASE)
+THINK_LINE = re.compile(rf"^\s*(?:{OPEN}|{CLOSE})\s*$", re.IGNORECASE)
 
 
 class UnusableReply(Exception):

@@ -26,7 +26,8 @@ from improve.agents.prompts import PromptSet
 from improve.domain import ENGINEER_OF, Component, Failure, Pipeline, Prompt, Reason, Role
 from improve.llm import schema
 from improve.llm.backend import Backend, Question
-from improve.llm.reply import CONTEXT, LENGTH, REFUSED
+from improve.llm.faults import Unanswered
+from improve.llm.reply import CONTEXT, LENGTH, REFUSED, UNANSWERED, UNREADABLE
 from improve.record.journal import Journal
 from improve.spending.budget import Budget
 
@@ -34,6 +35,14 @@ PLAN_LENGTH = 4000
 SUMMARY_LENGTH = 400
 RE_ASKS = 2  # further tries at a reply that cannot be read
 CUT_OFF_RE_ASKS = 1  # … at a reply that was cut off: it would most likely be cut off again
+
+# Ends of a call after which the prompt is not sent again.
+NOT_LET = {
+    REFUSED: "was not let answer",
+    CONTEXT: "was not let answer",
+    UNREADABLE: "could not be heard",
+    UNANSWERED: "gave no answer",
+}
 
 PROSE = "a few sentences of plain text, no code"
 THREE_FILES = (
@@ -71,6 +80,7 @@ class Team:
         self._calls = 0
         self._orders: dict[tuple[Role, int], int] = {}  # how many calls a role has had in an iteration
         self._asked: Counter[Prompt] = Counter()
+        backend.remember(journal.notes("server"), lambda note: journal.note("server", note))
 
     def plan(self, iteration: int, error: Failure | None = None) -> str:
         """The architect's technical plan, without code. `error` is what the last pipeline failed with."""
@@ -177,8 +187,10 @@ class Team:
         for attempt in range(1 + RE_ASKS):
             asked = prompt if not attempt else _again(prompt, problem, expected)
             record = self._call(role, iteration, attempt, asked, as_json)
-            if record["finish_reason"] in (REFUSED, CONTEXT):
-                raise NoUsableReply(Failure(Reason.REFUSED, f"the {who} was not let answer: {record['reply']}"))
+            if record["finish_reason"] in NOT_LET:
+                raise NoUsableReply(
+                    Failure(Reason.REFUSED, f"the {who} {NOT_LET[record['finish_reason']]}: {record['reply']}")
+                )
             try:
                 if record["finish_reason"] == LENGTH:
                     raise CutOff("the reply was cut off at the output limit. Answer more briefly.")
@@ -209,7 +221,11 @@ class Team:
 
         def ask() -> dict[str, Any]:
             self._phase(iteration, role, "")
-            answer = self._backend.ask(question, lambda text: self._phase(iteration, role, text))
+            try:
+                answer = self._backend.ask(question, lambda text: self._phase(iteration, role, text))
+            except Unanswered as error:
+                self._journal.note("unanswered", {"role": role, "iteration": iteration, **error.record()})
+                raise
             reply = answer.reply
             return {
                 "role": role,
@@ -222,6 +238,9 @@ class Team:
                 "tokens": reply.tokens,
                 "usd": reply.usd,
                 "call_seconds": reply.seconds,
+                "retries": reply.retries,
+                "unread": reply.unread,
+                "said": reply.said,
                 "replay": answer.replay,
                 "file": file,
             }

@@ -29,6 +29,7 @@ from improve.config.compose import config_from
 from improve.config.invocation import install_command, install_extra, module_command
 from improve.config.places import CONF, cache_folder, expanded
 from improve.errors import ImproveError, LLMError
+from improve.llm import surroundings
 from improve.llm.clients import Clients
 from improve.llm.trial import trial
 from improve.pipeline.weights import find_weights
@@ -78,6 +79,7 @@ def diagnose(cache_dir: str | None = None, weights: str | None = None) -> list[F
         rest = [
             check_sandbox(),
             check_keys(),
+            check_surroundings(),
             check_cache(cache_folder(cache_dir)),
             check_machine(),
             check_weights(expanded(weights) if weights else None),
@@ -169,6 +171,16 @@ def check_keys() -> Finding:
         return Finding(Mark.OK, "keys", f"set: {', '.join(present)}")
     fix = "export for instance OPENAI_API_KEY, or stay with llm=offline"
     return Finding(Mark.WARN, "keys", "none is set: only llm=offline and local models can be used", fix)
+
+
+def check_surroundings() -> Finding:
+    """Variables that keep the HTTP client from any server; `llm=offline` needs none."""
+    problems = list(surroundings.broken())
+    if problems:
+        said, fixes = (" ".join(texts) for texts in zip(*problems, strict=True))
+        return Finding(Mark.WARN, "network", said, fixes)
+    through = ", ".join(surroundings.proxy_variables())
+    return Finding(Mark.OK, "network", f"proxies from {through}" if through else "no proxy is set")
 
 
 def check_llm(clients: Clients) -> list[Finding]:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from improve.agents.team import RE_ASKS
 from improve.commands.prompts import Preview, examples, shown
+from improve.config.llm_names import asked_model
 from improve.config.schema import Config, LLMConfig
 from improve.display.text import count, money, short_count, time_taken
 from improve.record.folders import folder_of
@@ -127,6 +128,7 @@ def _facts(dry: DryRun) -> list[str]:
 def _rate(llm: LLMConfig) -> str:
     price = known_price(llm)
     if price is None:
-        return f"The price of {llm.model} is not known; give llm.usd_per_million_input and llm.usd_per_million_output."
+        keys = "llm.usd_per_million_input and llm.usd_per_million_output"
+        return f"The price of {asked_model(llm)} is not known; give {keys}."
     read, written = (f"{1e6 * usd:g} USD" for usd in (price.input, price.output))
-    return f"{llm.model}: {read} for a million tokens read and {written} for as many written."
+    return f"{asked_model(llm)}: {read} for a million tokens read and {written} for as many written."

@@ -17,6 +17,7 @@ OWN_PARAMETERS = (
     "api_base", "base_url", "max_completion_tokens", "max_retries", "max_tokens", "messages", "model", "n",
     "num_retries", "reasoning_effort", "response_format", "seed", "stream", "temperature", "timeout", "tools",
 )  # fmt: skip
+ENDPOINT = re.compile(r"/+(?:chat/completions|completions|responses|models|messages)/*$")
 SECRET_PARAMETER = re.compile(r"key|secret|password|token$|headers|authorization", re.IGNORECASE)
 
 
@@ -57,6 +58,9 @@ def check_llm(llm: LLMConfig) -> None:
             refuse("llm.api_base holds a user name or password.", "leave it out and use llm.api_key_env=VARIABLE")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             refuse(f"llm.api_base={llm.api_base} is not a web address.", "use http://HOST:PORT/v1")
+        root = ENDPOINT.sub("", llm.api_base)
+        if root != llm.api_base:
+            refuse(f"llm.api_base={llm.api_base} is the address of one call, not of the API.", f"llm.api_base={root}")
     for name in llm.parameters:
         if name in OWN_PARAMETERS or SECRET_PARAMETER.search(name):
             refuse(f"llm.parameters may not hold {name!r}: improve sets it.", "see the keys of llm with --cfg job")

@@ -23,7 +23,7 @@ def check_value(key: Key, value: Any, where: str = "") -> None:
         return
     if key.least is not None and value < key.least:
         raise ConfigError(f"{where}{key.name}={value} is too small.", f"use {key.name}={key.least} or more")
-    if not key.options or value is None:
+    if not key.options:
         return
     for text in value if isinstance(value, list) else [value]:
         if text not in key.options:

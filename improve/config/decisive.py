@@ -12,11 +12,16 @@ from improve.domain import Split
 PRESENTATION = (
     "display", "tracking", "study", "outputs", "run_dir", "cache_dir", "budget", "dry_run", "retry_failed",
 )  # fmt: skip
+RATES = ("requests_per_minute", "tokens_per_minute")  # of the group llm: how fast models are asked
 
 
 def settings(config: Config) -> dict[str, Any]:
     """The part of the configuration that decides what a run computes, as plain values."""
-    return {key: value for key, value in dataclasses.asdict(config).items() if key not in PRESENTATION}
+    values = {key: value for key, value in dataclasses.asdict(config).items() if key not in PRESENTATION}
+    for llm in (values["llm"], *values["role_llms"].values()):
+        for key in RATES:
+            del llm[key]
+    return values
 
 
 def selection_split(config: Config) -> Split:

@@ -19,6 +19,7 @@ ACCEPTABLE = (
 FITS = ("crop", "pad", "squash")  # what becomes of a picture's proportions
 LABELS = ("folders", "parents", "names")  # where the class of an image in a folder is found
 STRUCTURED = ("json_schema", "json_object", "text")
+LIMIT_PARAMETERS = ("max_tokens", "max_completion_tokens", "none")
 
 
 @dataclass
@@ -38,8 +39,13 @@ class LLMConfig:
     """who designs: a language model, or the rule-based expert (offline)"""
 
     name: str = key(MISSING, "how run folders and tables call it")
-    model: str = key(MISSING, "litellm's name, PROVIDER/MODEL; behind api_base the model's own name is enough")
-    api_base: str | None = key(None, "URL of an OpenAI-compatible server")
+    model: str = key(MISSING, "litellm's name, PROVIDER/MODEL; behind api_base the server's own, sent exactly as it is")
+    api_base: str | None = key(None, "URL of an OpenAI-compatible server (or of another provider's kind)")
+    provider: str | None = key(
+        None,
+        "whose protocol is spoken, by litellm's name: openai, anthropic, gemini …; null: behind api_base OpenAI's, "
+        "else that of the provider with which the model's name begins",
+    )
     api_key_env: str | None = key(None, "NAME of the environment variable that holds the key; never the key itself")
     reasoning: bool = key(
         False, "it thinks before it writes: no temperature, the limit is sent as max_completion_tokens"
@@ -47,6 +53,13 @@ class LLMConfig:
     reasoning_effort: str | None = key(None, "low, medium, high …, as the provider names them; null: its default")
     temperature: float | None = key(None, "null: the provider's default")
     send_seed: bool = key(True, "send the run's seed with each call, where litellm knows that the provider takes one")
+    system_role: bool = key(True, "false: the system's text stands before the user's, for models without that role")
+    limit_parameter: str | None = key(
+        None,
+        "the name under which max_output_tokens is sent (none: not at all; the server's own limit holds, and costs are "
+        "not bounded); null: by reasoning",
+        options=LIMIT_PARAMETERS,
+    )
     structured: str = key(
         "json_schema",
         "how JSON is asked for (text: by instruction alone); what the server refuses is learnt at its first refusal, "
@@ -64,6 +77,10 @@ class LLMConfig:
     )
     usd_per_million_cached_input: float | None = key(None, "null: as fresh input", least=0)
     usd_per_million_output: float | None = key(None, "reasoning tokens are paid as output", least=0)
+    requests_per_minute: float | None = key(
+        None, "what the provider allows, all processes with the same cache_dir together; null: no limit", least=0.01
+    )
+    tokens_per_minute: float | None = key(None, "as requests_per_minute: tokens read and written", least=1)
     timeout_seconds: float = key(600.0, "of one try", least=0.1)
     retry_seconds: float = key(900.0, "of one call: no further try begins and no wait ends after it", least=0)
     retry_wait_seconds: float = key(

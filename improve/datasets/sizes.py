@@ -1,11 +1,11 @@
 """How large images are prepared, and what becomes of their proportions: chosen from the images and the time limit.
 
-The side that a training sees is the largest at which a training can pass over its images within the time limit, and never
+The side that a training sees is the largest at which it can pass over its images within the time limit, and never
 larger than most of the images are. EfficientNet-Lite0 at 128 pixels takes one core 10 milliseconds an image where it is
 frozen, 30 where it is trained: 20 stand for both, and the cost grows with the area. Up to 128 pixels one pass will do;
 beyond, where more detail gains less, there must be time for four. Images are stored a quarter larger where they are as
-large, so that a random crop, resized to what the training sees, shows real detail; not below 64 pixels, where images are
-moved rather than cropped.
+large, so that a random crop, resized to what the training sees, shows real detail; not below 64 pixels, where images
+are moved rather than cropped.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class TimeLimit:
 class Size:
     """Height and width in pixels that a training sees; `stored`, the side of the prepared images (0: the same).
 
-    `fit`: what becomes of other proportions (see `template/images.py`). `why`: one sentence, "" if the images stay as they are.
+    `fit`: what becomes of other proportions (see `template/images.py`). `why`: one sentence, "" if the images
+    stay as they are.
     """
 
     height: int

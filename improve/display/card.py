@@ -10,6 +10,7 @@ from typing import TextIO
 from improve.config.invocation import command
 from improve.display.sentences import (
     accepted_sentence,
+    asking,
     both_tests,
     comparison,
     doubt,
@@ -110,6 +111,7 @@ def _cost(history: History) -> list[Row]:
         Row("cost", f"{calls}, {paid}, {time_taken(history.seconds)}"),
         *(Row("tokens", text) for text in (tokens_used(history),) if text),
         *(Row("price", text, "yellow") for text in (unpriced(history),) if text),
+        *(Row("asking", text, "yellow") for text in asking(history)),
         *(Row("replay", text, "yellow") for text in (replays(history),) if text),
     ]
 

@@ -68,6 +68,8 @@ class RichDisplay:
             elif record.kind == "test":
                 test = history.first_test if record.data["which"] == "first" else history.best_test
                 self._say(tested(history, test) if test else "", "bold")
+            elif record.kind in ("server", "llm") and record.data.get("said"):
+                self._say(one_line(record.data["said"]), "yellow")
             elif record.kind == "finished":
                 self._progress.phase = Phase()
 

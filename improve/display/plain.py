@@ -74,6 +74,8 @@ class PlainDisplay:
             return [tested(history, test)] if test else []
         if record.kind == "finished":
             return [finished(history)]
+        if record.kind in ("server", "llm") and record.data.get("said"):
+            return [one_line(record.data["said"])]
         iteration = history.iteration(record.data.get("iteration"))
         return [] if replayed or iteration is None else self._step(record, iteration)
 

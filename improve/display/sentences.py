@@ -52,7 +52,7 @@ def outcome(iteration: Iteration, limit: int | None = None) -> Outcome:
 def headline(run: RunRecord, history: History) -> str:
     """The run in one line: data set, language model, strategy, seed."""
     config = run["config"]
-    llm = llm_name(config.get("llm", {}).get("name", "?"), history.rule_based)
+    llm = llm_name(history.llm, history.rule_based)
     strategy = config.get("strategy", {}).get("name", "?")
     seed = config.get("seed", 0)
     return one_line(f"{run['dataset'].get('name', '?')} · {llm} · strategy {strategy} · seed {seed}")
@@ -60,8 +60,7 @@ def headline(run: RunRecord, history: History) -> str:
 
 def short_headline(history: History) -> str:
     """Data set and language model, short enough for a narrow terminal."""
-    name = history.run["config"].get("llm", {}).get("name", "?")
-    llm = f"{name} (rule-based expert)" if history.rule_based else name
+    llm = f"{history.llm} (rule-based expert)" if history.rule_based else history.llm
     return one_line(f"{history.run['dataset'].get('name', '?')} · {llm}")
 
 
@@ -156,6 +155,19 @@ def replays(history: History) -> str:
     how = f"{len(found) - by_step:,} of {count(len(found), 'reply', 'replies')} found by the same prompt"
     steps = f", {by_step:,} by role and step, because the prompt differed" if by_step else ""
     return f"{how}{steps}; tokens are those recorded, and nothing was asked or paid"
+
+
+def asking(history: History) -> list[str]:
+    """What people should know of how the models were asked, a sentence each; nothing if all went as it should."""
+    told = (*history.servers, *history.calls)
+    said = list(dict.fromkeys(each["said"] for each in told if each.get("said")))
+    if history.rate_limited:
+        often = count(history.rate_limited, "time")
+        said.append(f"the provider's rate limit was hit {often} (HTTP 429); llm.requests_per_minute=… keeps below it")
+    if history.unread:
+        replies = count(history.unread, "reply", "replies")
+        said.append(f"{replies} broke off and could not be read: paid, and counted at the most that they may have cost")
+    return [one_line(text) for text in said]
 
 
 def tested(history: History, test: TestRecord) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+from improve.config.llm_names import asked_model
 from improve.config.schema import LLMConfig
 from improve.domain import Prompt, Role
 from improve.llm.clients import Clients
+from improve.llm.manners import Manners
 from improve.llm.reply import Reply
 from improve.spending.worst_case import NOTHING, Most, known_price, most
 
@@ -61,6 +64,9 @@ class Backend(Protocol):
 
     def most(self, question: Question) -> Most: ...
 
+    def remember(self, known: Sequence[Mapping[str, Any]], note: Callable[[dict[str, Any]], None]) -> None:
+        """Begin with what servers have taught before, and `note` what they teach (see `kinds.ServerRecord`)."""
+
     def ask(self, question: Question, notify: Callable[[str], None]) -> Answer:
         """`notify` is told in words when the call has to wait. Raises `LLMError`."""
 
@@ -71,8 +77,9 @@ class Backend(Protocol):
 class LiveModels:
     """The configured models, asked now: the run's, and those that single roles have instead of it."""
 
-    def __init__(self, main: LLMConfig, roles: Mapping[str, LLMConfig], seed: int) -> None:
-        self._clients = Clients(main, roles, seed)
+    def __init__(self, main: LLMConfig, roles: Mapping[str, LLMConfig], seed: int, cache: Path | None = None) -> None:
+        """`cache`: the folder in which paces are shared with other runs; None: they are not kept."""
+        self._clients = Clients(main, roles, seed, cache)
         self._checked = False
 
     @property
@@ -96,13 +103,25 @@ class LiveModels:
         client = self._clients.of(question.role)
         return NOTHING if client.offline else most(client.config, question.prompt)
 
+    def remember(self, known: Sequence[Mapping[str, Any]], note: Callable[[dict[str, Any]], None]) -> None:
+        for client in self._clients.all:
+            who = {"llm": client.config.name, "model": asked_model(client.config)}
+            for taught in known:
+                if {**taught, **who} == taught:
+                    client.manners = Manners.from_record(taught["manners"])
+
+            def learnt(manners: Manners, said: str, who: dict[str, str] = who) -> None:
+                note({**who, "manners": manners.record(), "said": said})
+
+            client.learnt = learnt
+
     def ask(self, question: Question, notify: Callable[[str], None]) -> Answer:
         if not self._checked:  # a resumed run finds out only now that somebody must be asked
             self.check(question.iteration)
         client = self._clients.of(question.role)
         client.notify = notify
-        return Answer(client.ask(question.prompt, question.as_json, question.sample), client.config.model)
+        return Answer(client.ask(question.prompt, question.as_json, question.sample), asked_model(client.config))
 
     def unpriced(self) -> tuple[str, ...]:
         asked = [client.config for client in self._clients.all if not client.offline]
-        return tuple(dict.fromkeys(config.model for config in asked if known_price(config) is None))
+        return tuple(dict.fromkeys(asked_model(config) for config in asked if known_price(config) is None))

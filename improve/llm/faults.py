@@ -7,6 +7,12 @@ import enum
 import re
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from improve.errors import LLMError
+
+if TYPE_CHECKING:
+    from improve.llm.reply import Reply
 
 CONTEXT_WORDS = re.compile(
     r"context_length_exceeded|maximum context length|context window|prompt is too long|input is too long"
@@ -28,8 +34,11 @@ QUOTA_WORDS = re.compile(
     re.IGNORECASE,
 )
 ASKED_IN_TEXT = re.compile(r"(?:retryDelay\W+|retry (?:in|after) )(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
+CONTEXT_SIZE = re.compile(r"context (?:length|window|size)\D{0,20}?(\d{3,7})\b", re.IGNORECASE)
+OUTPUT_WORDS = re.compile(r"completion|max_\w*tokens|output", re.IGNORECASE)
 AGAIN = (408, 409, 425, 429)
 PREFIX = re.compile(r"^(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?: -|:) ")
+LOOKED_AT = 4096  # bytes of an answer in which codes are looked for
 LONGEST = 300  # characters of an error that people are shown
 
 
@@ -42,14 +51,36 @@ class Kind(enum.Enum):
     CONTEXT = "context"  # this prompt is too long for the model
     ENDLESS = "endless"  # the answer is too long to be read
     FORMAT = "format"  # the server cannot give JSON in the way it was asked for
+    PARAMETER = "parameter"  # the server does not take a parameter, and names it
+    ROOM = "room"  # prompt and reply together are too long, and the server says how long they may be
+    UNREADABLE = "unreadable"  # replies were begun, and so are paid, and none could be read
 
 
 class CallFailed(Exception):
-    """One try that gave no reply. `text` holds no key; `wait`: seconds that the server asks for, if it does."""
+    """One try that gave no reply. `text` holds no key; `wait`: seconds that the server asks for, if it does.
 
-    def __init__(self, kind: Kind, text: str, status: int | None, wait: float | None = None) -> None:
+    `about`: the parameter that is refused, or how many tokens there is room for. `fix`: what mends it, if it is known.
+    """
+
+    def __init__(
+        self, kind: Kind, text: str, status: int | None, wait: float | None = None, about: str = "", fix: str = ""
+    ) -> None:
         super().__init__(text)
-        self.kind, self.text, self.status, self.wait = kind, text, status, wait
+        self.kind, self.text, self.status, self.wait, self.about, self.fix = kind, text, status, wait, about, fix
+
+
+class Unanswered(LLMError):
+    """A call that ended without a reply: what it took, for the record."""
+
+    def __init__(self, what: str, fix: str, model: str, taken: Reply) -> None:
+        super().__init__(what, fix)
+        self.model, self.taken = model, taken
+
+    def record(self) -> dict[str, Any]:
+        """As journals hold it, less whose call it was (`improve.record.kinds.UnansweredRecord`)."""
+        taken = self.taken
+        paid = {"tokens": taken.tokens, "usd": taken.usd, "call_seconds": taken.seconds}
+        return {"model": self.model, "said": self.what, "retries": taken.retries, "unread": taken.unread, **paid}
 
 
 def kind_of(status: int | None, text: str, structured: bool) -> Kind:

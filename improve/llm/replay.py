@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,9 @@ class Replay:
 
     def most(self, question: Question) -> Most:
         return NOTHING
+
+    def remember(self, known: Sequence[Mapping[str, Any]], note: Callable[[dict[str, Any]], None]) -> None:
+        """Nobody is asked, so nobody teaches."""
 
     def ask(self, question: Question, notify: Callable[[str], None]) -> Answer:
         """The fitting reply; its tokens are those recorded, its cost is 0 USD. Raises `LLMError` if there is none."""

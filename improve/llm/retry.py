@@ -12,9 +12,12 @@ from improve.llm.faults import CallFailed, Kind
 LONGEST_WAIT = 60.0  # seconds between two tries where the server names no time
 
 
-def policy(config: LLMConfig, notify: Callable[[str], None]) -> tenacity.Retrying:
+def policy(
+    config: LLMConfig, notify: Callable[[str], None], waited: Callable[[], float] = lambda: 0.0
+) -> tenacity.Retrying:
     """Tries until `llm.retry_seconds` are over; a wait that would end after that is not begun.
 
+    `waited` are seconds that do not count: those for a pace of our own.
     `notify` is told in words of each wait. What cannot pass by waiting is raised at once, as `CallFailed`.
     """
     first = config.retry_wait_seconds
@@ -30,10 +33,13 @@ def policy(config: LLMConfig, notify: Callable[[str], None]) -> tenacity.Retryin
         if isinstance(failed, CallFailed):
             notify(f"waiting {state.upcoming_sleep:.0f} s: {failed.text}")
 
+    def over(state: tenacity.RetryCallState) -> bool:
+        return (state.seconds_since_start or 0.0) - waited() + state.upcoming_sleep >= config.retry_seconds
+
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, CallFailed) and error.kind is Kind.AGAIN),
         wait=wait,
-        stop=tenacity.stop_before_delay(config.retry_seconds),
+        stop=over,
         before_sleep=say,
         reraise=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from improve.config.llm_names import asked_model
 from improve.domain import Prompt
 from improve.llm import reply as replies
 from improve.llm.client import Client
@@ -35,4 +36,4 @@ def trial(client: Client) -> tuple[bool, str]:
     tokens = f"{reply.tokens['input']} input and {reply.tokens['output']} output tokens"
     cost = "price not known" if reply.usd is None else f"{reply.usd:.6f} USD"
     good = reply.finish_reason not in (replies.EMPTY, replies.REFUSED, replies.CONTEXT)
-    return good, f"{config.name} ({config.model}) {did} in {reply.seconds:.1f} s: {tokens}, {cost}"
+    return good, f"{config.name} ({asked_model(config)}) {did} in {reply.seconds:.1f} s: {tokens}, {cost}"

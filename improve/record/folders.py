@@ -20,14 +20,15 @@ TRACEBACKS = "errors.txt"  # in a run's folder: bugs that broke it off
 
 
 def folder_of(config: Config) -> Path:
-    """Where a run goes."""
-    folder = Path(config.run_dir) if config.run_dir else Path(config.outputs) / config.study / run_name(config)
-    folder = expanded(folder).absolute()
+    """Where a run goes, or where an earlier version has put it."""
+    outputs = expanded(Path(config.outputs) / config.study).absolute()
+    folder, before = (outputs / run_name(config, by_option) for by_option in (False, True))
+    if config.run_dir:
+        folder = before = expanded(Path(config.run_dir)).absolute()
     try:
-        folder.exists()
+        return before if not folder.exists() and (before / JOURNAL).is_file() else folder
     except OSError as error:  # a name that is too long, a folder that may not be looked into
         raise ConfigError(f"{folder} cannot be used: {error.strerror}.", "choose outputs=DIR or run_dir=DIR") from None
-    return folder
 
 
 def make_folder(folder: Path) -> None:

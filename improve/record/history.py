@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from improve import strategies
+from improve.config.llm_names import llm_title
 from improve.domain import Verdict
 from improve.errors import ResumeError
 from improve.record import journal
@@ -30,9 +31,11 @@ from improve.record.kinds import (
     ProposalRecord,
     RunRecord,
     ScoreRecord,
+    ServerRecord,
     SummaryRecord,
     TestRecord,
     TrainingRecord,
+    UnansweredRecord,
     VerdictRecord,
 )
 from improve.spending.costs import Costs, costs
@@ -161,6 +164,8 @@ class History:
     ended_at: str
     seconds: float
     data_audit: DataAuditRecord | None = None
+    servers: tuple[ServerRecord, ...] = ()  # what the models' servers taught
+    unanswered: tuple[UnansweredRecord, ...] = ()  # calls that ended a session without a reply
     codes: tuple[CodeRecord, ...] = ()  # other versions of improve that went on with the run
     link: str = ""  # the journal's last: who keeps it can tell whether any record was changed; "" if nobody asked
 
@@ -196,6 +201,8 @@ class History:
             ended_at=records[-1].at,
             seconds=float(finished[-1]["total_seconds"]) if finished else seconds,
             data_audit=cast(DataAuditRecord, audits[-1]) if audits else None,
+            servers=tuple(cast(ServerRecord, record.data) for record in records if record.kind == "server"),
+            unanswered=tuple(cast(UnansweredRecord, record.data) for record in records if record.kind == "unanswered"),
             codes=tuple(cast(CodeRecord, record.data) for record in records if record.kind == "code"),
             link=link,
         )
@@ -242,7 +249,22 @@ class History:
     @functools.cached_property
     def costs(self) -> Costs:
         """What all calls took together."""
-        return costs(self.calls)
+        return costs(self.asked)
+
+    @property
+    def asked(self) -> tuple[LLMRecord | UnansweredRecord, ...]:
+        """All calls, those without a reply, too: what broke off of a reply was paid."""
+        return (*self.calls, *self.unanswered)
+
+    @property
+    def rate_limited(self) -> int:
+        """How often a provider said that it was asked too fast (HTTP 429)."""
+        return sum(call.get("retries", {}).get("429", 0) for call in self.asked)
+
+    @property
+    def unread(self) -> int:
+        """Replies that broke off; they are paid, and counted at their worst case."""
+        return sum(call.get("unread", 0) for call in self.asked)
 
     @property
     def replayed(self) -> tuple[LLMRecord, ...]:
@@ -258,6 +280,12 @@ class History:
         """Whether the roles were played by the offline expert, which is no language model."""
         llm = self.run["config"].get("llm", {})
         return RULE_BASED in (llm.get("name"), str(llm.get("model", "")).split("/")[0])
+
+    @property
+    def llm(self) -> str:
+        """What the run calls its language model, after the one that was asked."""
+        llm = self.run["config"].get("llm", {})
+        return llm_title(str(llm.get("name", "?")), str(llm.get("model", "")))
 
     @property
     def refines(self) -> bool:

@@ -27,7 +27,9 @@ JOURNAL = "journal.jsonl"
 LOCK = "lock"
 LINK_LENGTH = 32  # hexadecimal digits
 OLD_LENGTH = 16  # of journals that were begun before lines were chained: each had a checksum of its own line alone
-NOTES = ("code",)  # kinds that are no steps
+# Kinds that are no steps: other code went on, what a server taught, a call that nobody answered.
+NOTES = ("code", "server", "unanswered")
+UNTOLD = ("code",)  # … and come before there is anything to tell
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,8 @@ class Journal:
         record = Record(f"{kind}-{number}", kind, data, _now(), 0.0)
         self._append(record)
         self._past[record.key] = record
+        for listener in () if kind in UNTOLD else self.listeners:
+            listener(record)
 
     def notes(self, kind: str) -> list[dict[str, Any]]:
         """What was noted of this kind, oldest first."""

@@ -10,7 +10,8 @@ A run writes, in this order:
     test (of the first pipeline and of the best)                                       after the loop
     finished                                 once
 
-Between any two of them may stand `code`: from there on, the run was carried out by another version of improve.
+Between any two of them may stand notes, which are no steps: `code` (from there on, the run was carried out by another
+version of improve), `server` (what a model's server taught) and `unanswered` (a call that got no reply).
 
 Iteration 0 is the first pipeline; it has no proposal. Under strategy=global there are three engineers in an iteration,
 under zero_shot and best_of_n nobody but the one prompt of each pipeline: no proposals, and empty summaries. Keys named
@@ -23,6 +24,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from improve.spending.costs import LLMRecord as LLMRecord
+from improve.spending.costs import UnansweredRecord as UnansweredRecord
 
 
 class RunRecord(TypedDict):
@@ -51,6 +53,15 @@ class DataAuditRecord(TypedDict):
     findings: list[dict[str, Any]]  # improve.datasets.findings.Finding: code, severity, what, fix, examples
     accepted: list[str]  # codes of findings that the configuration accepts (dataset.accept)
     classes: list[dict[str, Any]]  # some training images of each class: name, images, file (PNG in the run's folder)
+
+
+class ServerRecord(TypedDict):
+    """kind `server`: what a server taught in the middle of a run, so that a resumed run knows it."""
+
+    llm: str  # the option's name
+    model: str
+    manners: dict[str, Any]  # see improve.llm.manners
+    said: str  # for people
 
 
 class ProposalRecord(TypedDict):

@@ -7,7 +7,17 @@ from typing import Any
 
 import yaml
 
-from improve.display.sentences import comparison, doubt, images, not_accepted, replays, tries, unpriced, warnings
+from improve.display.sentences import (
+    asking,
+    comparison,
+    doubt,
+    images,
+    not_accepted,
+    replays,
+    tries,
+    unpriced,
+    warnings,
+)
 from improve.display.text import clean, cut_middle, last_overwritten, llm_name, one_line, percent
 from improve.domain import COMPONENTS, Verdict
 from improve.record.history import History, Iteration
@@ -71,7 +81,7 @@ def run_view(history: History, files: RunFiles) -> dict[str, Any]:
         "story": _story(history),
         "warnings": warnings(history),
         "doubt": doubt(history),
-        "llm": llm_name(str(history.run["config"].get("llm", {}).get("name", "?")), history.rule_based),
+        "llm": llm_name(history.llm, history.rule_based),
         "accepted": history.count(Verdict.ACCEPTED),
         "others": not_accepted(history),
         "charts": [chart for chart in charts if chart is not None],
@@ -80,9 +90,10 @@ def run_view(history: History, files: RunFiles) -> dict[str, Any]:
         "confusion": confusion(test["confusion"], names) if test else None,
         "worst": _worst(test, files) if test else (),
         "classes": _classes(history, files),
-        "costs": by_role(history.calls),
+        "costs": by_role(history.asked),
         "replays": replays(history),
         "unpriced": unpriced(history),
+        "asking": asking(history),
         "config": yaml.safe_dump(history.run["config"], sort_keys=False, allow_unicode=True),
     }
 

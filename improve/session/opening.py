@@ -75,7 +75,7 @@ def backend_of(config: Config) -> Backend:
     """Whom the roles ask. Raises `LLMError` if a cassette cannot be read."""
     if config.llm.cassette:
         return Replay(config.llm.cassette)
-    return LiveModels(config.llm, config.role_llms, config.seed)
+    return LiveModels(config.llm, config.role_llms, config.seed, cache_folder(config.cache_dir))
 
 
 def run_record(order: Order, dataset: Dataset, sandbox: Sandbox) -> dict[str, Any]:

@@ -204,8 +204,8 @@ class Session:
             "tokens": history.tokens,
             "usd": history.usd,
             "unpriced": list(history.costs.unpriced),
-            "roles": {role: costs.record() for role, costs in by_role(history.calls).items()},
-            "iterations": {str(number): costs.record() for number, costs in by_iteration(history.calls).items()},
+            "roles": {role: costs.record() for role, costs in by_role(history.asked).items()},
+            "iterations": {str(number): costs.record() for number, costs in by_iteration(history.asked).items()},
             "total_seconds": history.seconds,
         }
 

@@ -52,6 +52,8 @@ class Ledger(Protocol):
     @property
     def upcoming(self) -> str | None: ...
 
+    def notes(self, kind: str) -> list[dict[str, Any]]: ...
+
     def once(self, key: str, kind: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]: ...
 
 
@@ -121,6 +123,8 @@ class Budget:
         self._longest: dict[str, float] = {}  # seconds by kind of step, of those that went well
         self._asked = Need("")  # the last call
         self._scored = False
+        for lost in journal.notes("unanswered"):
+            self._count_lost(lost)
         journal.listeners.append(self.record)
 
     def record(self, record: Step) -> None:
@@ -131,12 +135,19 @@ class Budget:
             # A server that counts no tokens leaves the cost unknown: then it may have been the worst case.
             self._tokens += tokens if tokens or data["usd"] == 0 else self._asked.tokens
             self._usd += self._asked.usd if data["usd"] is None else data["usd"]
+        elif record.kind == "unanswered":
+            self._count_lost(data)
         elif record.kind == "verdict":
             self._scored = data["incumbent"] is not None
         if not data.get("failure"):  # what failed may have ended early: it tells no time
             self._longest[record.kind] = max(self._longest.get(record.kind, 0.0), record.seconds)
         if record.kind in ON_GPU:
             self.gpu_seconds += record.seconds * self._training.gpus
+
+    def _count_lost(self, data: Mapping[str, Any]) -> None:
+        """A call without a reply: what is paid of it are replies that broke off."""
+        self._tokens += data["tokens"]["input"] + data["tokens"]["output"]
+        self._usd += self._asked.usd * data["unread"] if data["usd"] is None else data["usd"]
 
     def before_call(self, what: str, tokens: int, usd: float | None, trains: bool) -> None:
         """Before a call that may take so many tokens and so much money (None: nobody knows, and no limit is set).

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeAlias, TypedDict, TypeVar
 
 TOKENS = ("input", "cached", "reasoning", "output")  # cached ones are part of the input, reasoning ones of the output
 
@@ -27,8 +27,28 @@ class LLMRecord(TypedDict):
     tokens: dict[str, int]  # input, cached, reasoning, output
     usd: float | None  # None: the price of this model is not known
     call_seconds: float
+    retries: dict[str, int]  # how often a try failed before, by HTTP status ("429": a rate limit; "none": no answer)
+    unread: int  # replies that broke off before: paid, and counted in tokens and usd at their worst case
+    said: str  # what people should know of how it was asked; "" if nothing
     replay: str  # "" for a reply that was asked for; else how the cassette's was found: "request" or "step"
     file: str  # prompt and reply as text, relative to the run's folder
+
+
+class UnansweredRecord(TypedDict):
+    """kind `unanswered`: a call that ended the session; what is paid of it are replies that broke off."""
+
+    role: str
+    iteration: int
+    model: str
+    said: str
+    retries: dict[str, int]
+    unread: int
+    tokens: dict[str, int]
+    usd: float | None
+    call_seconds: float
+
+
+Call: TypeAlias = LLMRecord | UnansweredRecord
 
 
 @dataclass(frozen=True)
@@ -62,7 +82,7 @@ class Costs:
         }
 
 
-def costs(calls: Iterable[LLMRecord]) -> Costs:
+def costs(calls: Iterable[Call]) -> Costs:
     """The sum over these calls."""
     calls = list(calls)
     tokens = dict.fromkeys(TOKENS, 0)
@@ -78,12 +98,12 @@ def costs(calls: Iterable[LLMRecord]) -> Costs:
     )
 
 
-def by_role(calls: Iterable[LLMRecord]) -> dict[str, Costs]:
+def by_role(calls: Iterable[Call]) -> dict[str, Costs]:
     """In the order in which the roles first spoke."""
     return _grouped(calls, lambda call: call["role"])
 
 
-def by_iteration(calls: Iterable[LLMRecord]) -> dict[int, Costs]:
+def by_iteration(calls: Iterable[Call]) -> dict[int, Costs]:
     return _grouped(calls, lambda call: call["iteration"])
 
 
@@ -92,8 +112,8 @@ def call_tokens(call: LLMRecord) -> int:
     return call["tokens"].get("input", 0) + call["tokens"].get("output", 0)
 
 
-def _grouped(calls: Iterable[LLMRecord], key: Callable[[LLMRecord], Key]) -> dict[Key, Costs]:
-    groups: dict[Key, list[LLMRecord]] = {}
+def _grouped(calls: Iterable[Call], key: Callable[[Call], Key]) -> dict[Key, Costs]:
+    groups: dict[Key, list[Call]] = {}
     for call in calls:
         groups.setdefault(key(call), []).append(call)
     return {name: costs(made) for name, made in groups.items()}

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from improve.config.llm_names import asked_model
 from improve.config.schema import Config, LLMConfig
 from improve.domain import ENGINEER_OF, Prompt, Role
 from improve.spending.worst_case import known_price, most_input_tokens, usual_tokens, within_context
@@ -142,7 +143,7 @@ def asked_models(config: Config) -> list[LLMConfig]:
     """The models that a run asks; none where the rule-based expert or a cassette answers."""
     first, later = find(config.strategy.name).calls(config.strategy)
     models = (llm_of(config, role) for who, roles in ROLES.items() if (first + later)[who] for role in roles)
-    return list({llm.model: llm for llm in models if asks_a_model(llm)}.values())
+    return list({asked_model(llm): llm for llm in models if asks_a_model(llm)}.values())
 
 
 def asks_a_model(llm: LLMConfig) -> bool:

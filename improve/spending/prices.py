@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from improve.config.llm_names import asked_model
 from improve.config.schema import LLMConfig
 
 MILLION = 1_000_000
@@ -50,10 +51,13 @@ def price_of(config: LLMConfig, listed: Mapping[str, Any], input_tokens: int = 0
 
 def _entry(config: LLMConfig, listed: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What the list says of the model at its own provider; another server's model of that name has another price."""
-    provider, slash, name = config.model.partition("/")
+    if config.api_base and not config.provider:
+        return None
+    full = f"{config.provider}/{config.model}" if config.api_base else asked_model(config)
+    provider, slash, name = full.partition("/")
     if not slash:
-        return None if config.api_base else listed.get(config.model)
-    entry = listed.get(config.model) or listed.get(name)
+        return listed.get(full)
+    entry = listed.get(full) or listed.get(name)
     return entry if entry and entry.get("litellm_provider") == provider else None
 
 

@@ -79,6 +79,7 @@ class StudyRun:
     steps: tuple[Step, ...]
     strata: Mapping[str, tuple[int, int]]  # kind of test images → correct, total
     origin: Mapping[str, str]  # version, commit and hardware
+    rate_limited: int = 0  # answers of HTTP 429: a provider was asked too fast
 
     @property
     def flattery(self) -> float | None:
@@ -137,6 +138,7 @@ def study_run(folder: Path, history: History) -> StudyRun:
         first=_accuracy(history.first_test),
         selection=best.accuracy if best else None,
         tokens=history.costs.total_tokens,
+        rate_limited=history.rate_limited,
         usd=history.usd,
         minutes=history.seconds / 60,
         rule_based=history.rule_based,

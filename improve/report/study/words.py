@@ -48,7 +48,9 @@ def _has_runs(table: Table, dataset: str) -> bool:
 def spent(runs: Sequence[StudyRun]) -> str:
     """Tokens, money and time of all the runs, whatever became of them; an unknown price is said to be."""
     tokens = short_count(sum(run.tokens for run in runs))
-    return f"{tokens} tokens, {_paid(runs)}, {time_taken(60 * sum(run.minutes for run in runs))} of run time"
+    limited = sum(run.rate_limited for run in runs)
+    limits = f", {count(limited, 'call')} put off by a provider's rate limit (HTTP 429)" if limited else ""
+    return f"{tokens} tokens, {_paid(runs)}, {time_taken(60 * sum(run.minutes for run in runs))} of run time{limits}"
 
 
 def _paid(runs: Sequence[StudyRun]) -> str:
