@@ -209,17 +209,20 @@ class LocalExecutor:
         return None
 
     def predict(
-        self, iteration: int, kind: Literal["predict", "audit"], rows: int, replicate: int = 0
+        self, iteration: int, kind: Literal["predict", "audit"], rows: int, replicate: int = 0, alone: int = 0
     ) -> np.ndarray | Failure:
-        """Probabilities `rows × K` for the selection images, or for the audit's part of them."""
-        return self._predict(kind, iteration, rows, replicate)
+        """Probabilities `rows × K` for the selection images, or for the audit's part of a split.
+
+        The first `alone` images are shown to the pipeline one by one.
+        """
+        return self._predict(kind, iteration, rows, replicate, alone)
 
     def predict_test(self, iteration: int, replicate: int = 0) -> np.ndarray | Failure:
         """Probabilities for the test images. The caller sees to it that this happens once."""
         return self._predict("test", iteration, self.dataset.counts["test"], replicate)
 
     def audit_folder(self, iteration: int) -> Path:
-        """Where the re-blinded part of the selection images goes."""
+        """Where the re-blinded part of a split goes."""
         return self.folder / "audit" / f"{iteration:03d}"
 
     def expect(self, key: Key) -> None:
@@ -242,11 +245,12 @@ class LocalExecutor:
             self.zygote.close()
         remove(self.folder / CELLS)
 
-    def _predict(self, kind: Kind, iteration: int, rows: int, replicate: int) -> np.ndarray | Failure:
+    def _predict(self, kind: Kind, iteration: int, rows: int, replicate: int, alone: int = 0) -> np.ndarray | Failure:
         self.phase(iteration, "predicting", f"{rows} images")
         classes = len(self.dataset.class_names)
         with self._cell(kind, iteration, replicate) as cell:
             command = self._command("predict", cell, f"{iteration} predict", self._inputs(kind, iteration))
+            command["alone"] = alone
             outcome = cell.run(command, self.config.predict_seconds, data_bytes=rows * classes * 4)
         if outcome.failure:
             return outcome.failure

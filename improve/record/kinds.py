@@ -147,11 +147,12 @@ class ScoreRecord(TypedDict):
 
 
 class AuditRecord(TypedDict):
-    """kind `audit`: a part of the selection images predicted again, re-blinded, in another order."""
+    """kind `audit`: a part of the selection images predicted again, re-blinded, in another order, some alone."""
 
     iteration: int
     images: int
-    differing: int  # images whose predicted class differs
+    alone: int  # of them, predicted one by one
+    differing: int  # images that get other probabilities
     flagged: bool  # more differ than the tolerance allows: the score is not used
     note: str
 
@@ -199,6 +200,7 @@ class TestRecord(TypedDict):
     strata: dict[str, list[int]]  # kind of test images (a corruption) → correct, total; empty if there are no kinds
     predictions: str
     sha256: str
+    audit: AuditRecord  # of the test images; a score that it flags is not reported. Older runs have none
 
 
 class StopRecord(TypedDict):

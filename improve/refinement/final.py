@@ -13,6 +13,7 @@ from improve.datasets import Dataset
 from improve.domain import Failure
 from improve.execution.local import LocalExecutor
 from improve.execution.predictions import Probabilities
+from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import (
     answers,
     confusion_matrix,
@@ -49,6 +50,10 @@ def _test(which: str, iteration: int, executor: LocalExecutor, dataset: Dataset,
     given = executor.predict_test(iteration)
     if isinstance(given, Failure):
         return {"which": which, "iteration": iteration, "failure": given.record()}
+    audited = audit(executor, dataset, "test", iteration, 0, given)
+    failure = failure_of(audited)
+    if failure:
+        return {"which": which, "iteration": iteration, "failure": failure.record(), "audit": audited}
     labels = dataset.labels("test")
     result = score(given, labels)
     file = f"predictions/test-{iteration:03d}.npy"
@@ -63,6 +68,7 @@ def _test(which: str, iteration: int, executor: LocalExecutor, dataset: Dataset,
         "strata": _by_stratum(given, labels, dataset.test_strata() or []),
         "predictions": file,
         "sha256": save_predictions(folder / file, given),
+        "audit": audited,
     }
 
 

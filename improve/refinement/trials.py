@@ -19,6 +19,7 @@ from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.execution.length import Length
 from improve.execution.local import Fit, LocalExecutor
 from improve.execution.warm import Key
+from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import Answers, answers, load_predictions, save_predictions, score
 from improve.pipeline import contract
 from improve.record.journal import Journal
@@ -64,6 +65,7 @@ class Trials:
         self.dataset, self.executor, self.journal = dataset, executor, journal
         self.folder, self.budget = folder, budget
         self.labels = dataset.labels("selection")
+        self._scored: dict[str, dict[str, Any]] = {}  # `score` records, by their keys
 
     def check(
         self, iteration: int, attempt: int, component: str, pipeline: Pipeline, parent: Parent | None
@@ -122,7 +124,12 @@ class Trials:
             what,
             lambda: self.executor.fit(what.iteration, pipeline, reference=reference, replicate=what.replicate),
         )
-        return fit.failure or self.score(what)
+        return fit.failure or self._scored_and_audited(what)
+
+    def _scored_and_audited(self, what: Again) -> Answers | Failure:
+        """A further training counts at once, so it is audited at once."""
+        given = self.score(what)
+        return given if isinstance(given, Failure) else self.audit(what) or given
 
     def _fit(self, what: Again, carry_out: Callable[[], Fit]) -> Fit:
         def train() -> dict[str, Any]:
@@ -168,8 +175,19 @@ class Trials:
                 "predict_seconds": seconds,
             }
 
-        record = self.journal.once(what.key("score"), "score", predict)
+        record = self._scored[what.key("score")] = self.journal.once(what.key("score"), "score", predict)
         return _failure(record) or answers(load_predictions(self.folder / file, record["sha256"]))
+
+    def audit(self, what: Again) -> Failure | None:
+        """Why the score of a training cannot be used; None if its answers depend on their own images alone."""
+        scored = self._scored[what.key("score")]
+
+        def check() -> dict[str, Any]:
+            given = load_predictions(self.folder / scored["predictions"], scored["sha256"])
+            found = audit(self.executor, self.dataset, "selection", what.iteration, what.replicate, given)
+            return {**what.record(), **found}
+
+        return failure_of(self.journal.once(what.key("audit"), "audit", check))
 
 
 def _failure(record: Mapping[str, Any]) -> Failure | None:

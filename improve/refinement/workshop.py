@@ -22,7 +22,6 @@ from improve.execution.length import Length
 from improve.execution.local import Fit
 from improve.execution.warm import Key
 from improve.judging.acceptance import Further, Judgement, Rule, without_comparison
-from improve.judging.audit import audit
 from improve.judging.scoring import Answers
 from improve.judging.standings import Entry, Standings
 from improve.refinement import samples
@@ -222,7 +221,7 @@ class Workshop:
             entry = self.standings.enter(attempt.iteration, given == self.trials.labels)
             judged = self._raced(attempt, entry)
             if isinstance(judged, Judgement):
-                failure = self._audited(attempt.iteration, given) if judged.verdict.replaces else None
+                failure = self.trials.audit(Again(attempt.iteration)) if judged.verdict.replaces else None
                 if failure is None:
                     return dataclasses.replace(attempt, entry=entry), judged
                 judged = failure
@@ -230,9 +229,6 @@ class Workshop:
         failure = attempt.failure
         assert failure is not None
         return attempt, without_comparison(has_score=False, why=f"{failure.reason.value}: {failure.message}")
-
-    def _audited(self, iteration: int, given: Answers) -> Failure | None:
-        return audit(self.trials.journal, self.trials.executor, self.trials.dataset, iteration, given)
 
     def _raced(self, attempt: Attempt, entry: Entry) -> Judgement | Failure:
         """The verdict, after as many further trainings of candidate and incumbent as the rule asks for.

@@ -24,6 +24,7 @@ from improve.execution.cell import Cell
 from improve.execution.local import derived_seed, subset_size
 from improve.judging import audit as audit_module
 from improve.judging.acceptance import Paired
+from improve.judging.audit import failure_of
 from improve.judging.scoring import Answers
 from improve.record.journal import Journal, Record
 from improve.refinement.trials import Trials
@@ -75,15 +76,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox, task: Data
 
 
 @pytest.fixture(scope="module")
-def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
-    opened = Journal(tmp_path_factory.mktemp("journal"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def honest_answers(bench: Bench, journal: Journal) -> Answers:
-    result = carry_out(bench, journal, 0, honest())
+def honest_answers(bench: Bench) -> Answers:
+    result = carry_out(bench, 0, honest())
     assert result.given is not None, result.failure
     return result.given
 
@@ -107,7 +101,6 @@ def outcome(result: Result, honest_answers: Answers) -> str:
 def test_attack(
     name: str,
     bench: Bench,
-    journal: Journal,
     task: Dataset,
     honest_answers: Answers,
     monkeypatch: pytest.MonkeyPatch,
@@ -120,7 +113,7 @@ def test_attack(
         monkeypatch.setattr(bench.config, f"{stage}_seconds", 4.0)
     iteration = 1 + NAMES.index(name)
     try:
-        result = carry_out(bench, journal, iteration, attacking(name))
+        result = carry_out(bench, iteration, attacking(name))
     finally:
         bench.discard(iteration, keep_work=False)
     if facts["EXPECT"]["improve"] == "chance":
@@ -170,27 +163,44 @@ def survivors(folder: Path) -> list[int]:
     return found
 
 
-def test_the_next_training_finds_nothing_of_a_prediction(bench: Bench, journal: Journal) -> None:
+def test_answers_that_depend_on_the_batch_only_on_the_test_images_are_no_score(
+    bench: Bench, task: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows how many test images there are: on the selection images it is honest, and passes."""
+    pipeline = attacking("subtracts_the_batch_mean")
+    only_there = pipeline.model.replace("if self.context.restoring", f"if len(images) == {task.counts['test']}")
+    assert task.counts["test"] != task.counts["selection"]
+    assert only_there != pipeline.model
+    result = carry_out(bench, 110, pipeline.with_component("model", only_there))
+    assert result.outcome == "scored", result.failure
+    given = bench.predict_test(110)
+    assert not isinstance(given, Failure)
+    flagged = failure_of(audit_module.audit(bench, task, "test", 110, 0, given))
+    assert flagged is not None
+    assert "get other probabilities alone or beside other images" in flagged.message
+
+
+def test_the_next_training_finds_nothing_of_a_prediction(bench: Bench) -> None:
     for iteration in (103, 104):
-        result = carry_out(bench, journal, iteration, attacking("stashes_inputs"))
+        result = carry_out(bench, iteration, attacking("stashes_inputs"))
         assert result.outcome == "scored", result.failure
 
 
 def test_a_pipeline_that_knows_the_sample_deceives_a_naive_audit(
-    bench: Bench, journal: Journal, honest_answers: Answers, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, honest_answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def naive_sample(labels: np.ndarray, seed: int, iteration: int) -> np.ndarray:
-        order = np.random.default_rng(derived_seed(seed, f"{iteration} audit")).permutation(len(labels))
+    def naive_sample(labels: np.ndarray, seed: int, what: str) -> np.ndarray:
+        order = np.random.default_rng(derived_seed(seed, f"{what.split()[0]} audit")).permutation(len(labels))
         return order[: subset_size(len(labels))]
 
     monkeypatch.setattr(audit_module, "_sample", naive_sample)
-    result = carry_out(bench, journal, 101, attacking("knows_the_audit"))
+    result = carry_out(bench, 101, attacking("knows_the_audit"))
     assert outcome(result, honest_answers) == "through"
 
 
 @pytest.mark.slow
 def test_a_pipeline_that_reads_its_log_deceives_a_naive_audit(
-    bench: Bench, journal: Journal, honest_answers: Answers, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, honest_answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = Bench._open
 
@@ -202,7 +212,7 @@ def test_a_pipeline_that_reads_its_log_deceives_a_naive_audit(
         return cell
 
     monkeypatch.setattr(Bench, "_open", log_in_sight)
-    result = carry_out(bench, journal, 102, attacking("remembers_through_its_log"))
+    result = carry_out(bench, 102, attacking("remembers_through_its_log"))
     assert outcome(result, honest_answers) == "through"
 
 

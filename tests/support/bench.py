@@ -14,9 +14,8 @@ from improve.config.schema import DatasetConfig, ExecutorConfig
 from improve.datasets import Dataset, prepare
 from improve.domain import Failure, Pipeline, Reason
 from improve.execution.local import Fit, LocalExecutor
-from improve.judging.audit import audit
+from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import Answers, answers
-from improve.record.journal import Journal
 from improve.sandbox import Sandbox
 from tests.support import paths
 
@@ -86,7 +85,7 @@ class Result:
     given: Answers | None = None
 
 
-def carry_out(executor: LocalExecutor, journal: Journal, iteration: int, pipeline: Pipeline) -> Result:
+def carry_out(executor: LocalExecutor, iteration: int, pipeline: Pipeline) -> Result:
     """Train, predict, audit: what the strategies do with a candidate that has passed its checks."""
     fit = executor.fit(iteration, pipeline)
     if fit.failure:
@@ -95,7 +94,7 @@ def carry_out(executor: LocalExecutor, journal: Journal, iteration: int, pipelin
     if isinstance(predicted, Failure):
         return Result(f"predict: {predicted.reason.value}", fit, predicted)
     given = answers(predicted)
-    flagged = audit(journal, executor, executor.dataset, iteration, given)
+    flagged = failure_of(audit(executor, executor.dataset, "selection", iteration, 0, predicted))
     if flagged:
         assert flagged.reason is Reason.PREDICTIONS
         return Result(f"audit: {flagged.reason.value}", fit, flagged, given)

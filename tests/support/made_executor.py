@@ -22,7 +22,7 @@ from improve.config.checks import check
 from improve.config.compose import config_from
 from improve.config.schema import Config
 from improve.datasets import Dataset
-from improve.domain import COMPONENTS, Failure, Pipeline
+from improve.domain import COMPONENTS, Failure, Pipeline, Split
 from improve.execution.length import Length
 from improve.execution.local import Fit, LocalExecutor
 from improve.execution.warm import Key
@@ -68,14 +68,17 @@ class MadeExecutor(LocalExecutor):
         return Fit(None, 1.0, ROWS, Length(10, 10, 50, 10, 64, 0.01))
 
     def predict(
-        self, iteration: int, kind: Literal["predict", "audit"], rows: int, replicate: int = 0
+        self, iteration: int, kind: Literal["predict", "audit"], rows: int, replicate: int = 0, alone: int = 0
     ) -> np.ndarray | Failure:
         if kind == "predict":
             return self._answers(iteration, self.dataset.labels("selection"), replicate)
-        inputs = [np.load(folder / "images.npy") for folder in (self.audit_folder(iteration), self._selection)]
-        row_of = {image.tobytes(): row for row, image in enumerate(inputs[1])}
-        given = self._answers(iteration, self.dataset.labels("selection"))
-        return given[[row_of[image.tobytes()] for image in inputs[0]]]
+        given: dict[bytes, np.ndarray] = {}
+        splits: tuple[Split, ...] = ("selection", "test")
+        for split in splits:
+            images = np.load(self.dataset.inputs_folder(split) / "images.npy")
+            answers = self._answers(iteration, self.dataset.labels(split), replicate)
+            given |= {image.tobytes(): row for image, row in zip(images, answers, strict=True)}
+        return np.stack([given[image.tobytes()] for image in np.load(self.audit_folder(iteration) / "images.npy")])
 
     def predict_test(self, iteration: int, replicate: int = 0) -> np.ndarray | Failure:
         self.tested.append(iteration)
@@ -83,10 +86,6 @@ class MadeExecutor(LocalExecutor):
 
     def expect(self, key: Key) -> None:
         """Nothing is started ahead."""
-
-    @property
-    def _selection(self) -> Path:
-        return self.dataset.inputs_folder("selection")
 
     def _answers(self, iteration: int, labels: np.ndarray, replicate: int = 0) -> np.ndarray:
         """Probabilities that are right for a share of the images which depends on the sources."""

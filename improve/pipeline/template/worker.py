@@ -172,9 +172,11 @@ def in_sight(path: str) -> bool:
 
 
 def send_predictions(parts: components.Components, context: Context, command: dict[str, Any]) -> None:
-    """Little-endian float32 probabilities, row by row, to the command's descriptor."""
+    """Little-endian float32 probabilities, row by row, to the command's descriptor; the first `alone` one by one."""
     images = np.load(Path(command["data"]) / "images.npy", mmap_mode="r")
-    batches = (np.asarray(images[i : i + predict.BATCH]) for i in range(0, len(images), predict.BATCH))
+    alone = command.get("alone", 0)
+    starts = [*range(alone), *range(alone, len(images), predict.BATCH)]
+    batches = (np.asarray(images[i:j]) for i, j in zip(starts, [*starts[1:], len(images)], strict=True))
     with open(command["descriptor"], "wb", closefd=False) as pipe:
         for rows in predict.probabilities(parts, context, Path(command["work"]), batches):
             pipe.write(rows.astype("<f4").tobytes())
