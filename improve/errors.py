@@ -74,6 +74,12 @@ class BudgetError(ImproveError):
     exit_code = 8
 
 
+class DiskFull(ImproveError):
+    """Nothing more can be written. What is done is kept, and the same command goes on with it."""
+
+    exit_code = 9
+
+
 class RunsFailed(ImproveError):
     """Runs of a study failed; the others went on. Its exit code is the highest of theirs."""
 

@@ -27,6 +27,7 @@ from improve.config.invocation import remember
 from improve.config.overrides import commas, hydra_arguments, is_sweep, split
 from improve.config.places import CONF
 from improve.errors import ImproveError, Interrupted
+from improve.record.space import full_disk
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -108,6 +109,11 @@ def guarded(work: Callable[[], None]) -> int:
         return _told(error)
     except (HydraException, OmegaConfBaseException) as error:
         return _told(explained(error, sys.argv[1:]))
+    except OSError as error:
+        full = full_disk(error)
+        if full is None:
+            raise
+        return _told(full)
     return 0
 
 

@@ -28,7 +28,9 @@ from improve.config.checks import check
 from improve.config.compose import config_from
 from improve.config.invocation import install_command, install_extra, module_command
 from improve.config.places import CONF, cache_folder, expanded
+from improve.config.schema import ExecutorConfig
 from improve.errors import ImproveError, LLMError
+from improve.execution.trial import try_out
 from improve.llm import surroundings
 from improve.llm.clients import Clients
 from improve.llm.trial import trial
@@ -150,10 +152,11 @@ def check_torch() -> Finding:
 def check_sandbox() -> Finding:
     try:
         chosen = sandbox.choose("auto")
+        try_out(chosen, ExecutorConfig())
     except ImproveError as error:
         return Finding(Mark.FAIL, "sandbox", error.what, error.fix)
     if chosen.tier is sandbox.Tier.T3:
-        return Finding(Mark.OK, "sandbox", chosen.description)
+        return Finding(Mark.OK, "sandbox", f"{chosen.description}; what generated code needs can be imported in it")
     loss = "" if chosen.tier.verified else "; every score will be marked unverified"
     return Finding(Mark.WARN, "sandbox", f"{chosen.description}{loss}", chosen.how_to_improve)
 

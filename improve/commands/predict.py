@@ -76,7 +76,8 @@ def _in_sandbox(best: Path, images: np.ndarray, mode: str) -> Probabilities:
         inputs.chmod(0o755)  # under T3 as root the sandbox reads it as another user
         np.save(inputs / "images.npy", images)
         seconds = max(LEAST_SECONDS, SECONDS_AN_IMAGE * len(images))
-        given = predict_delivered(best, inputs, len(images), seconds, ExecutorConfig(), sandbox, zygote)
+        cells = Path(folder) / "cells"
+        given = predict_delivered(best, inputs, len(images), seconds, ExecutorConfig(), sandbox, zygote, cells)
     if isinstance(given, Failure):
         raise ImproveError(f"the pipeline in {best} failed: {given.message}", f"see its code, and {command('doctor')}")
     return given

@@ -13,6 +13,7 @@ from improve.display.sentences import (
     asking,
     both_tests,
     comparison,
+    delivered,
     doubt,
     headline,
     replays,
@@ -72,6 +73,8 @@ def card_rows(history: History, run_folder: Path, resume: str = "", tracked: str
     rows.append(Row("accepted", accepted_sentence(history)))
     rows += _cost(history)
     rows.append(Row("sandbox", f"{run['tier']}, {one_line(run['tier_description'])}"))
+    if told := delivered(history):
+        rows.append(Row("delivered", told, "" if history.is_delivered else "bold white on red"))
     rows += [Row("note", one_line(note), "yellow") for note in run["notes"]]
     if history.finished and history.link:
         rows.append(Row("record", f"{history.link}: with this line kept, nobody can change the journal unnoticed"))

@@ -235,3 +235,15 @@ def not_accepted(history: History) -> str:
         (Verdict.FAILED, "failed"),
     )
     return ", ".join(f"{history.count(verdict)} {name}" for verdict, name in names if history.count(verdict))
+
+
+def delivered(history: History) -> str:
+    """Whether what is delivered gives the answers that were scored; "" if nobody looked."""
+    record = history.delivered
+    if record is None:
+        return ""
+    if record["note"]:
+        return f"best/ cannot predict: {one_line(record['note'])}"
+    if record["differing"]:
+        return f"best/ answers {record['differing']} of {record['images']} selection images otherwise than was scored"
+    return f"best/ gave the scored answers again, for all {record['images']} selection images"

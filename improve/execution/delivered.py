@@ -16,17 +16,24 @@ from improve.sandbox import Sandbox, Zygote
 
 
 def predict_delivered(
-    best: Path, inputs: Path, rows: int, seconds: float, config: ExecutorConfig, sandbox: Sandbox, zygote: Zygote
+    best: Path,
+    inputs: Path,
+    rows: int,
+    seconds: float,
+    config: ExecutorConfig,
+    sandbox: Sandbox,
+    zygote: Zygote,
+    cells: Path,
 ) -> Probabilities | Failure:
     """Probabilities `rows × K` of the pipeline in the folder `best` for the images.npy of `inputs`.
 
-    Nothing is seen but that folder's components, weights and pretrained weights.
+    Nothing is seen but that folder's components, weights and pretrained weights, as copies below `cells`.
     """
     context: dict[str, Any] = json.loads((best / "context.json").read_text(encoding="utf-8"))
     pretrained = {name: {**w, "file": str(best / w["file"])} for name, w in context["pretrained"].items()}
     accelerator, threads = "gpu" if machine.uses_gpu(config) else "cpu", machine.training_threads(config)
     context |= {"pretrained": pretrained, "accelerator": accelerator, "threads": threads}
-    place = Place(inputs.parent / "cells")
+    place = Place(cells)
     place.fill(best, best)
     cell = Cell(
         sandbox,

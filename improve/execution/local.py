@@ -35,6 +35,7 @@ from improve.execution.predictions import BadPredictions, parse_predictions
 from improve.execution.status import ROW_KEYS, amount, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
 from improve.pipeline.export import MAX_WEIGHTS, WEIGHTS
+from improve.record.space import LITTLE
 from improve.sandbox import Sandbox, Zygote, remove
 
 # Beyond its own time limit a training may finish its step and its validation, and write its weights.
@@ -83,6 +84,7 @@ class LocalExecutor:
     def __post_init__(self) -> None:
         self._cells = WarmCells(lambda key: self._open(*key))
         self._starting = threading.Lock()
+        remove(self.folder / CELLS)  # of a process that was killed
 
     def look(self, paths: Sequence[Path], token: str) -> list[str]:
         """What a cell sees of `paths`, and of all files and folders that have the token in their name.
@@ -173,6 +175,7 @@ class LocalExecutor:
             outcome = cell.run(command, hard_limit(self.config.fit_seconds), on_event)
             self._expect_all(expected)
             failure = outcome.failure or self._keep_weights(cell, self.work_folder(iteration, replicate))
+        self._require_room(failure)
         shown = self._samples(iteration, sampled) if sampled is not None and failure is None else None
         return Fit(failure, outcome.seconds, tuple(rows), length, shown)
 
@@ -193,6 +196,11 @@ class LocalExecutor:
         if len(outcome.data) != math.prod(shape):
             return Samples(None, f"{len(outcome.data):,} bytes came instead of {math.prod(shape):,}.")
         return Samples(np.frombuffer(outcome.data, dtype=np.uint8).reshape(shape))
+
+    def _require_room(self, failure: Failure | None) -> None:
+        """Raises `OSError` where a full disk is ours and not the candidate's, who may write so much."""
+        if failure and failure.reason is Reason.DISK and shutil.disk_usage(self.folder).free < LITTLE:
+            raise OSError(errno.ENOSPC, "no space left", str(self.folder))
 
     def _keep_weights(self, cell: Cell, folder: Path) -> Failure | None:
         """Take the weights, and nothing else, of what a training has left. Why they are of no use, if so."""

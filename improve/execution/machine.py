@@ -12,6 +12,7 @@ from improve.config.schema import ExecutorConfig
 from improve.datasets import TimeLimit
 
 LIBRARIES = ("torch", "torchvision", "timm", "pytorch-lightning")
+DEVICES = Path("/dev")
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
@@ -51,8 +52,8 @@ def gpu_devices(config: ExecutorConfig) -> tuple[Path, ...]:
     """Device nodes that a training on a GPU needs."""
     if not uses_gpu(config):
         return ()
-    names = [path for path in Path("/dev").glob("nvidia*") if path.is_char_device()]
-    return tuple(sorted(names))
+    names = [path for part in ("nvidia*", "nvidia-caps/*") for path in DEVICES.glob(part)]
+    return tuple(sorted(path for path in names if path.is_char_device()))
 
 
 def description(config: ExecutorConfig) -> str:

@@ -25,6 +25,7 @@ from improve.record.kinds import (
     CheckRecord,
     CodeRecord,
     DataAuditRecord,
+    DeliveredRecord,
     FailureRecord,
     FinishedRecord,
     LLMRecord,
@@ -42,6 +43,7 @@ from improve.spending.costs import Costs, costs
 
 # What stands beside every score of a run whose test images also chose the pipelines.
 PAPER_PROTOCOL = "protocol: paper (selected on the test set)"
+ROUNDED = 0.01  # share of answers that may change where other hardware or libraries round otherwise
 RULE_BASED = "offline"  # the provider that is no language model
 
 
@@ -167,6 +169,7 @@ class History:
     servers: tuple[ServerRecord, ...] = ()  # what the models' servers taught
     unanswered: tuple[UnansweredRecord, ...] = ()  # calls that ended a session without a reply
     codes: tuple[CodeRecord, ...] = ()  # other versions of improve that went on with the run
+    delivered: DeliveredRecord | None = None
     link: str = ""  # the journal's last: who keeps it can tell whether any record was changed; "" if nobody asked
 
     @classmethod
@@ -189,6 +192,7 @@ class History:
         tests = {record.data["which"]: cast(TestRecord, record.data) for record in records if record.kind == "test"}
         finished = [record.data for record in records if record.kind == "finished"]
         audits = [record.data for record in records if record.kind == "audit_data"]
+        delivered = [record.data for record in records if record.kind == "delivered"]
         seconds = sum(record.seconds for record in records)
         return cls(
             run=cast(RunRecord, records[0].data),
@@ -204,8 +208,15 @@ class History:
             servers=tuple(cast(ServerRecord, record.data) for record in records if record.kind == "server"),
             unanswered=tuple(cast(UnansweredRecord, record.data) for record in records if record.kind == "unanswered"),
             codes=tuple(cast(CodeRecord, record.data) for record in records if record.kind == "code"),
+            delivered=cast(DeliveredRecord, delivered[-1]) if delivered else None,
             link=link,
         )
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether nothing speaks against the exported pipeline: it gave the scored answers again, but for rounding."""
+        record = self.delivered
+        return record is None or (not record["note"] and record["differing"] <= ROUNDED * record["images"])
 
     @property
     def is_finished(self) -> bool:

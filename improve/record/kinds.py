@@ -203,6 +203,16 @@ class TestRecord(TypedDict):
     audit: AuditRecord  # of the test images; a score that it flags is not reported. Older runs have none
 
 
+class DeliveredRecord(TypedDict):
+    """kind `delivered`: the exported folder predicted the selection images again. Earlier versions do not record it."""
+
+    iteration: int
+    images: int
+    differing: int  # images whose predicted class is not the scored one
+    difference: float | None  # largest of a probability; None if there were no predictions
+    note: str  # why there were none, else ""
+
+
 class StopRecord(TypedDict):
     """kind `stop`: the loop ended before its last iteration."""
 

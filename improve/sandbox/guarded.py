@@ -33,12 +33,13 @@ from improve.sandbox.log import LogPump
 from improve.sandbox.remove import remove
 from improve.sandbox.sandbox import Sandbox, scratch_environment
 from improve.sandbox.shared_memory import FOLDER as SHARED_MEMORY
-from improve.sandbox.shared_memory import SharedMemory
+from improve.sandbox.shared_memory import SharedMemory, remove_forgotten
 from improve.sandbox.values import Launch, Tier
 from improve.sandbox.watchdog import Usage
 from improve.sandbox.zygote import BOOT, Zygote
 
 _FILES_OPEN: Final = 4096
+_PREFIX, _NOTE = "improve-", ".shared-memory"  # of a scratch folder, and of the file beside it
 _NOTABLE: Final = 1 / 16  # of the limit
 
 
@@ -73,6 +74,7 @@ class _GuardedSandbox(Sandbox):
             try:
                 pid = zygote.fork({**plan, "kind": "guard"}, {"control": theirs.fileno(), **given})
             except SandboxError:
+                before.remove()
                 remove(scratch)
                 raise
         output.close()
@@ -84,7 +86,10 @@ class _GuardedSandbox(Sandbox):
 def _begin() -> tuple[Path, SharedMemory, socket.socket, socket.socket]:
     """A scratch folder, what is in shared memory already, and both ends of a control socket."""
     linux.prctl(linux.PR_SET_DUMPABLE, 0)  # what shares our user could else read our keys from /proc
-    return Path(tempfile.mkdtemp(prefix="improve-")).resolve(), SharedMemory(), *socket.socketpair()
+    scratch = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
+    for note in remove_forgotten(scratch.parent.glob(f"{_PREFIX}*{_NOTE}")):
+        remove(note.with_suffix(""))  # their scratch folder
+    return scratch, SharedMemory(scratch.with_name(scratch.name + _NOTE)), *socket.socketpair()
 
 
 class LandlockSandbox(_GuardedSandbox):

@@ -29,14 +29,17 @@ class LogPump(threading.Thread):
                 kept = block[: self._left]
                 self._left -= len(kept)
                 dropped += len(block) - len(kept)
-                _write(self._target, kept)
+                self._write(kept)
             if dropped:
-                _write(self._target, f"\n[{dropped} more bytes of output were dropped]\n".encode())
+                self._write(f"\n[{dropped} more bytes of output were dropped]\n".encode())
         finally:
             os.close(self._source)
             os.close(self._target)
 
-
-def _write(target: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(target, content) :]
+    def _write(self, content: bytes) -> None:
+        """A disk that is full loses output; the program must not wait for a reader because of it."""
+        try:
+            while content:
+                content = content[os.write(self._target, content) :]
+        except OSError:
+            self._left = 0

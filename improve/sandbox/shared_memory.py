@@ -1,13 +1,15 @@
 """/dev/shm where it is shared with the host (T1, T0): whose files are whose, so that none outlives its sandbox.
 
 POSIX shared memory is a file in one folder that all of a user's programs use. Files that appeared since the start, are
-ours and are held by no process outside the sandbox count as the sandbox's.
+ours and are held by no process outside the sandbox count as the sandbox's. What was there before is noted in a file, so
+that whoever comes next can clean up after a process that was killed.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +22,12 @@ _Key = tuple[int, int]  # device and inode
 
 
 class SharedMemory:
-    """Remembers what is in /dev/shm when it is made."""
+    """Remembers what is in /dev/shm when it is made, also in the file `note`."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Path) -> None:
         self._before = set(_files())
+        self._note = note
+        note.write_text(json.dumps({"process": _identity(os.getpid()), "before": sorted(self._before)}))
 
     def bytes(self, inside: Collection[int], relevant: int) -> int:
         """Size of the sandbox's files; may be too high below `relevant`. `inside` are the sandbox's processes."""
@@ -35,13 +39,48 @@ class SharedMemory:
 
     def remove(self) -> None:
         """Delete what a sandbox that has ended left behind."""
-        new = self._new()
-        if new:
-            for key in set(new) - _held_outside(set(new), ()):
-                new[key][0].unlink(missing_ok=True)
+        _remove(self._new())
+        self._note.unlink(missing_ok=True)
 
     def _new(self) -> dict[_Key, tuple[Path, int]]:
         return {key: value for key, value in _files().items() if key not in self._before}
+
+
+def remove_forgotten(notes: Iterable[Path]) -> list[Path]:
+    """Delete what was left by sandboxes whose processes were killed before they could, as their notes tell.
+
+    Returns the notes, which are deleted, too.
+    """
+    forgotten = []
+    for note in notes:
+        try:
+            told = json.loads(note.read_text())
+            if note.stat().st_uid != os.geteuid() or _identity(told["process"][0]) == told["process"]:
+                continue
+        except (FileNotFoundError, PermissionError):
+            continue
+        except ValueError:  # killed while it wrote: no sandbox had begun
+            told = {"before": sorted(_files())}
+        before = {(device, inode) for device, inode in told["before"]}
+        _remove({key: value for key, value in _files().items() if key not in before})
+        note.unlink(missing_ok=True)
+        forgotten.append(note)
+    return forgotten
+
+
+def _identity(pid: int) -> list[int]:
+    """A process id with the time of its start, since the number alone may be another's by now; 0 if it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return [pid, int(file.read().rpartition(b")")[2].split()[19])]
+    except (FileNotFoundError, ProcessLookupError):
+        return [pid, 0]
+
+
+def _remove(files: Mapping[_Key, tuple[Path, int]]) -> None:
+    """Delete those that no process holds."""
+    for key in set(files) - _held_outside(set(files), ()) if files else ():
+        files[key][0].unlink(missing_ok=True)
 
 
 def _files() -> dict[_Key, tuple[Path, int]]:

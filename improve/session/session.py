@@ -33,12 +33,14 @@ from improve.record.folders import earlier_attempts, make_folder, past_of, set_a
 from improve.record.history import History
 from improve.record.journal import JOURNAL, LOCK, Journal
 from improve.record.provenance import check_resume
+from improve.record.space import full_disk
 from improve.refinement.final import score_test
 from improve.refinement.loop import refine
 from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
 from improve.report import write_run_page
 from improve.sandbox import choose
+from improve.session.delivery import compare_delivered
 from improve.session.hidden import look_from_inside, require_hidden, secrets_of
 from improve.session.opening import Order, run_record
 from improve.signals import stopped_by_signals
@@ -72,6 +74,11 @@ def run(config: Config, resume: str | None = "") -> Path:
             raise
         _set_aside(folder)
         tracked = session.carry_out()
+    except OSError as error:
+        full = full_disk(error, (folder, order.cache))
+        if full is None:
+            raise
+        raise full from error
     if finished:
         print(f"{folder} holds this run already, finished: seed={config.seed + 1} makes another.")
         if History.read(folder).ended_by_budget:
@@ -130,7 +137,7 @@ class Session:
                 executor.expect(("smoke", 0))
             ended = refine(workshop)
             score_test(workshop)
-            self._export(workshop)
+            self._export(workshop, journal)
             journal.once("finished", "finished", lambda: self._totals(workshop, ended))
         finally:
             executor.close()
@@ -182,7 +189,7 @@ class Session:
         gpus = int(machine.uses_gpu(executor))  # a training holds one
         return Training(hard_limit(executor.fit_seconds), gpus, counts["test"] / counts["selection"])
 
-    def _export(self, workshop: Workshop) -> None:
+    def _export(self, workshop: Workshop, journal: Journal) -> None:
         best, executor = workshop.incumbent, workshop.trials.executor
         if best is None:
             return
@@ -195,6 +202,9 @@ class Session:
             machine.library_versions(),
             self.order.backend.author,
         )
+        if not self.finished or journal.upcoming == "delivered":  # runs of earlier versions have no such record
+            compare = partial(compare_delivered, executor, self.folder / "best", best.iteration)
+            journal.once("delivered", "delivered", compare)
 
     def _totals(self, workshop: Workshop, ended: dict[str, str]) -> dict[str, Any]:
         history = History.read(self.folder)

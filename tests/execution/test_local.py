@@ -222,7 +222,7 @@ def test_weights_that_are_missing_are_a_failure_of_the_training(
     made: LocalExecutor = executor(task, sandbox, tmp_path)
     made.write(0, honest())
     with made._cell("fit", 0) as cell:
-        failure = made._keep_weights(cell, 0)
+        failure = made._keep_weights(cell, made.work_folder(0))
     assert failure is not None
     assert failure.reason is Reason.CRASH
     assert "without leaving weights" in failure.message

@@ -233,3 +233,37 @@ time.sleep(99)
     while any(process.is_running() and process.status() != "zombie" for process in below):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_shared_memory_of_a_run_that_was_killed_is_gone_before_the_next_sandbox(
+    module: Path, zygote: Zygote, tmp_path: Path
+) -> None:
+    """On T1, whose /dev/shm is the machine's: parent, guard and program die at the same moment."""
+    name = f"/dev/shm/left-{os.urandom(6).hex()}"
+    code = f"""
+import time
+from pathlib import Path
+from tests.sandbox.test_fork import ENV, LIMITS, LandlockSandbox, Zygote
+work = Path({str(tmp_path / "first")!r})
+work.mkdir()
+confined = LandlockSandbox().fork(
+    Zygote(Path({str(module)!r}), "talker", ENV), readable=[], work=work, cwd=work, env={{}}, limits=LIMITS,
+    descriptors={{3: 1}})
+confined.stdin.write(b"open({name!r}, 'w').write('stash'); say('begun')\\n")
+time.sleep(99)
+"""
+    root = Path(__file__).parent.parent.parent
+    with subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline()
+        for process in [*psutil.Process(parent.pid).children(recursive=True), parent]:
+            process.kill()
+    assert os.path.exists(name)
+    (tmp_path / "work").mkdir()
+    source, sink = os.pipe()
+    with LandlockSandbox().fork(
+        zygote, readable=[], work=tmp_path / "work", cwd=tmp_path, env={}, limits=LIMITS, descriptors={3: sink}
+    ) as confined:
+        assert Talk(confined, source).ask(f"say(os.path.exists({name!r}))") == [False]
+    os.close(sink)
+    assert not os.path.exists(name)
