@@ -333,6 +333,7 @@ class LocalExecutor:
             "seed": derived_seed(self.seed, phase),
             "fit_seconds": self.config.fit_seconds,
             "steps": self.config.steps or 0,
+            "disk_bytes": limits_of(self.config).disk_bytes,
             "threads": machine.training_threads(self.config),
             "workers": self.config.workers,
             "accelerator": "gpu" if gpu else "cpu",

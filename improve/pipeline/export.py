@@ -15,8 +15,9 @@ from improve.errors import ImproveError
 
 TEMPLATE = Path(__file__).parent / "template"
 FILES = (
-    "augment.py", "class_folders.py", "components.py", "context.py", "images.py", "keeping.py", "layers.py", "plan.py",
-    "predict.py", "running.py", "template.py", "train.py",
+    "augment.py", "backbone.py", "class_folders.py", "components.py", "context.py", "errors.py", "images.py",
+    "keeping.py", "layers.py", "plan.py", "predict.py", "preparing.py", "probe.py", "running.py", "template.py",
+    "train.py",
 )  # fmt: skip
 WEIGHTS = "weights.pt"
 PRETRAINED = "pretrained"

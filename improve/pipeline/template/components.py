@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from context import Context
+from errors import ContractError
 from pytorch_lightning.callbacks import Callback, EarlyStopping, GradientAccumulationScheduler
-from template import ContractError, ImageClassifier, ImageDataModule, to_tensor
+from template import ImageClassifier, ImageDataModule, to_tensor
 from torch.nn.parameter import UninitializedParameter
 
 TRAINER_KEYS = ("accumulate_grad_batches", "callbacks", "gradient_clip_algorithm", "gradient_clip_val", "max_epochs")
@@ -48,6 +49,7 @@ class Components:
                 f"model.py: forward does not use self.{unused[0]}: use it, or delete it from __init__ "
                 "(a layer that finds the size of its inputs has to see some)."
             )
+        model.to(memory_format=torch.channels_last)
         return model
 
     def _measure(self, model: ImageClassifier, context: Context) -> None:
@@ -69,6 +71,17 @@ class Components:
         if decay is None or (isinstance(decay, float) and 0 < decay < 1):
             return decay
         raise ContractError(f"training.py: ema_decay must be a number between 0 and 1, or None, not {decay!r}.")
+
+    def ema_horizon(self) -> float | None:
+        horizon = getattr(self.training, "ema_horizon", None)
+        if horizon is None or (isinstance(horizon, float) and 0 < horizon <= 1):
+            return horizon
+        raise ContractError(f"training.py: ema_horizon must be a share from 0 to 1, or None, not {horizon!r}.")
+
+    def averaged(self, steps: int) -> float | None:
+        """The decay of the moving average of the weights over a training of so many steps; None: there is none."""
+        horizon = self.ema_horizon()
+        return self.ema_decay() if horizon is None else max(0.0, 1 - 1 / max(1.0, horizon * steps))
 
     def trainer_kwargs(self, context: Context) -> dict[str, Any]:
         kwargs = self.training.trainer_kwargs(context)

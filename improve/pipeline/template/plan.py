@@ -19,14 +19,17 @@ import pytorch_lightning as pl
 import torch
 from components import Components
 from context import Context
+from preparing import Preparation
 from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
 from running import averaging, trainer
+from template import ImageClassifier, ImageDataModule
 
 # Share of the time limit at whose end a planned training is: the rest is for slower moments.
 PLANNED_SHARE = 0.95
 # A training is tried out for this share of its time limit, but for no more seconds and steps than these.
 TRIED_SHARE, TRIED_SECONDS, TRIED_STEPS = 0.04, 3.0, 120
 WARM_UP = 2  # steps that are not counted: memory is found and kernels are chosen in them
+MOMENTS = 4  # of a training whose steps change with its progress, at which they are tried out
 CHUNKS = 5  # of the tried steps; the median of their means bears a slow moment, and counts what is due now and then
 TRIED_VALIDATION = 3  # batches
 MOST_VALIDATIONS = 12
@@ -79,7 +82,9 @@ class Tried:
     start: float
 
 
-def plan(components: Components, context: Context, folder: Path, out: Path, started: float) -> tuple[Plan, Context]:
+def plan(
+    components: Components, context: Context, folder: Path, out: Path, started: float, preparation: Preparation
+) -> tuple[Plan, Context]:
     """The plan of a training that began at `started` (monotonic), and the context that knows it."""
     data = components.build_data(context)
     data.attach(folder)
@@ -89,7 +94,7 @@ def plan(components: Components, context: Context, folder: Path, out: Path, star
     if context.steps:
         made = by_steps(wanted, per_epoch, context.steps)
     else:
-        tried = try_out(components, context, folder, out, wanted)
+        tried = try_out(components, context, folder, out, wanted, preparation)
         left = PLANNED_SHARE * context.fit_seconds - (time.monotonic() - started) - tried.start
         made = by_time(wanted, per_epoch, tried, left)
         made = as_the_reference(made, wanted, tried, context, components.batch_size())
@@ -164,11 +169,12 @@ def accumulation(kwargs: Mapping[str, Any], epoch: int) -> int:
 class Stopwatch(Callback):
     """Times steps, and a part of a validation, of a training that is tried out; ends it when they are enough."""
 
-    def __init__(self, seconds: float, steps: int) -> None:
-        self.seconds, self.steps = seconds, steps
+    def __init__(self, data: ImageDataModule, seconds: float, steps: int) -> None:
+        self.data, self.seconds, self.steps = data, seconds, steps
         self.durations: list[float] = []
         self.first = self.last = self.validation = 0.0
         self.validated = 0
+        self.changing = False  # whether the steps depend on the progress, as far as is known
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self.first:
@@ -181,9 +187,15 @@ class Stopwatch(Callback):
         moment = now(module)
         self.durations.append(moment - self.last)
         self.last = moment
-        counted = len(self.durations) - WARM_UP
-        enough = counted >= 2 and moment - self.first >= self.seconds
+        assert isinstance(module, ImageClassifier)
+        self.changing = self.changing or module.told.asked or self.data.told.asked or callable(module.frozen)
+        least = MOMENTS if self.changing else 2
+        enough = len(self.durations) - WARM_UP >= least and moment - self.first >= self.seconds
         trainer.should_stop = enough or len(self.durations) >= self.steps
+        if self.changing:
+            moment_of_it = (len(self.durations) % MOMENTS + 0.5) / MOMENTS
+            module.told.value = self.data.told.value = moment_of_it
+            module.freeze_units()
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.validation = now(module)
@@ -197,7 +209,14 @@ class Stopwatch(Callback):
         self.validation = now(module) - self.validation
 
     def step(self) -> float:
-        """The typical step's seconds: the median over some parts of the trial of their mean."""
+        """The typical step's seconds: the median over some parts of the trial of their mean.
+
+        Where steps change with the progress of the training, the mean over its moments of their medians.
+        """
+        if self.changing and len(self.durations) > MOMENTS:
+            later = self.durations[MOMENTS if len(self.durations) >= 2 * MOMENTS else 1 :]
+            moments = [later[i::MOMENTS] for i in range(min(MOMENTS, len(later)))]
+            return max(1e-6, statistics.fmean(statistics.median(moment) for moment in moments))
         counted = self.durations[WARM_UP:] or self.durations[-1:]
         size = max(1, len(counted) // CHUNKS)
         chunks = [counted[i : i + size] for i in range(0, len(counted) - size + 1, size)]
@@ -211,19 +230,22 @@ def now(module: pl.LightningModule) -> float:
     return time.monotonic()
 
 
-def try_out(components: Components, context: Context, folder: Path, out: Path, wanted: int) -> Tried:
+def try_out(
+    components: Components, context: Context, folder: Path, out: Path, wanted: int, preparation: Preparation
+) -> Tried:
     """Carry out the beginning of the training, as it will be, and throw its outcome away."""
-    began = time.monotonic()
     pl.seed_everything(context.seed, workers=True, verbose=False)
     data, model = components.build_data(context), components.build_model(context)
     data.attach(folder)
     kwargs = components.trainer_kwargs(context)
     longest = Plan(min(wanted, 10**6), context.steps_per_epoch, 1)
-    model.context = data.context = planned_context(context, longest, kwargs)
-    stopwatch = Stopwatch(min(TRIED_SECONDS, TRIED_SHARE * context.fit_seconds), max(1, min(wanted, TRIED_STEPS)))
+    preparation.apply(model, data)
+    began = time.monotonic()
+    model.context = data.context = longer = planned_context(context, longest, kwargs)
+    stopwatch = Stopwatch(data, min(TRIED_SECONDS, TRIED_SHARE * context.fit_seconds), max(1, min(wanted, TRIED_STEPS)))
     # Early stopping has a memory of its own, and is not to stop what is only tried.
     kwargs["callbacks"] = [c for c in kwargs["callbacks"] if isinstance(c, GradientAccumulationScheduler)]
-    callbacks = [stopwatch, *averaging(components.ema_decay())]
+    callbacks = [stopwatch, *averaging(components.averaged(longer.total_steps))]
     runner = trainer(context, kwargs, callbacks, out, max_epochs=-1, limit_val_batches=TRIED_VALIDATION)
     runner.fit(model, datamodule=data)
     images = len(data.validation_rows)

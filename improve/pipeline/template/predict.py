@@ -29,12 +29,12 @@ def probabilities(
     load_weights(model, weights)
     model.to(device).eval()
     data = components.build_data(context)
-    model.progress = data.progress = 1.0
+    model.told.value = data.told.value = 1.0
     transform = data.eval_transform()
     with torch.inference_mode():
         for batch in batches:
             images = transform(to_tensor(batch)).to(device)
-            yield model(images).float().softmax(dim=1).cpu().numpy()
+            yield model.answer(images).float().softmax(dim=1).cpu().numpy()
 
 
 def read_batches(paths: list[Path], context: Context, files: list[Path]) -> Iterator[np.ndarray]:

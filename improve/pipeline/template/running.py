@@ -13,8 +13,9 @@ import torch
 from context import Context
 from keeping import Keeper
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback, WeightAveraging
 from template import ImageClassifier, ImageDataModule, NonFiniteLoss
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Report = Callable[[dict[str, Any]], None]
 FINITE_CHECK = 20  # batches after which a GPU is asked whether the loss is finite: each question makes it wait
@@ -42,7 +43,10 @@ def trainer(
 
 
 def averaging(decay: float | None) -> list[Callback]:
-    return [] if decay is None else [EMAWeightAveraging(decay=decay)]
+    """The callback that validates and keeps a moving average of the weights, if there is one."""
+    if decay is None:
+        return []
+    return [WeightAveraging(use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(decay))]  # type: ignore[no-untyped-call]
 
 
 class Pace(Callback):
@@ -84,7 +88,8 @@ class Pace(Callback):
 
     def _tell(self, module: pl.LightningModule) -> None:
         assert isinstance(module, ImageClassifier)
-        module.progress = self.data.progress = self.progress()
+        module.told.value = self.data.told.value = self.progress()
+        module.freeze_units()
 
 
 class Log(Callback):

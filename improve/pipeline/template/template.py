@@ -23,29 +23,27 @@ from augment import (
     RandomHorizontalFlip,
     RandomShift,
 )
+from backbone import Backbone, layer_groups, pretrained_backbone
 from context import Context
+from errors import ContractError, NonFiniteLoss
 from layers import classifier, conv_block
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 # Models often take everything from here, whatever file their contract says: it shall not fail because of that.
 __all__ = [
     "Chain", "ColorJitter", "Context", "ContractError", "CutMix", "ImageClassifier", "ImageDataModule", "MixUp",
-    "NonFiniteLoss", "RandomAffine", "RandomErasing", "RandomHorizontalFlip", "RandomShift", "classifier", "conv_block",
-    "pretrained_backbone",
+    "NonFiniteLoss", "RandomAffine", "RandomErasing", "RandomHorizontalFlip", "RandomShift", "by_progress",
+    "classifier", "conv_block", "layer_groups", "pretrained_backbone",
 ]  # fmt: skip
 
 Transform = Callable[[Tensor], Tensor]
 
 
-class ContractError(Exception):
-    """A component does not do what its contract says. The message says what is wanted instead."""
-
-
-class NonFiniteLoss(Exception):
-    """The training loss became NaN or infinite."""
-
+MIRRORED = 0.5  # share of the images under `flip`
+VIEWS = ("", "mirrored", "shifted")
 
 # Transforms without a random decision: they may be applied to a whole batch at once.
 DETERMINISTIC = (
@@ -82,6 +80,39 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
         return images, torch.from_numpy(self.labels[rows])
 
 
+class Features:
+    """What the frozen layers of a network make of each image, and of each mirrored image: float16, a row for each."""
+
+    def __init__(self, plain: np.ndarray, mirrored: np.ndarray | None) -> None:
+        self.plain, self.mirrored = plain, mirrored
+
+    def of(self, rows: np.ndarray, mirrored: np.ndarray | None = None) -> Tensor:
+        """Those of some rows (float32); where `mirrored` is true, those of their mirrored images."""
+        found = self.plain[rows]
+        if mirrored is not None and self.mirrored is not None:
+            found[mirrored] = self.mirrored[rows[mirrored]]
+        return torch.from_numpy(found.astype(np.float32))
+
+
+class FeatureRows(Dataset[tuple[Tensor, Tensor]]):
+    """Rows of features, fetched a batch at a time; `mirror`: half of them those of mirrored images, at random."""
+
+    def __init__(self, features: Features, labels: np.ndarray, rows: np.ndarray, mirror: bool) -> None:
+        self.features, self.labels, self.rows, self.mirror = features, labels, rows, mirror
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        features, targets = self.__getitems__([index])
+        return features[0], targets[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        rows = self.rows[np.asarray(indices)]
+        mirrored = torch.rand(len(rows)).numpy() < MIRRORED if self.mirror else None
+        return self.features.of(rows, mirrored), torch.from_numpy(self.labels[rows])
+
+
 def to_tensor(array: np.ndarray) -> Tensor:
     """A uint8 array `N × H × W × C` as a tensor `N × C × H × W`."""
     return torch.from_numpy(array.transpose(0, 3, 1, 2).copy())
@@ -98,14 +129,24 @@ class ImageDataModule(pl.LightningDataModule):
       image of the size that the model takes. Both default to `self.normalize()`.
     - `batch_transform(images, targets)` runs on whole training batches after `train_transform`, on the model's device;
       fast augmentations from `augment.py`, MixUp and CutMix belong here. It may return soft targets `B × K`.
+    - `flip = True` mirrors half of the training images left to right, before `batch_transform`.
+    - `self.progress` is how far the training is, from 0 to 1: for augmentations and image sizes that change.
     - `sampler(labels)` returns a `torch.utils.data.Sampler` over the training images, for instance to balance classes.
     """
+
+    flip: bool = False
 
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context
         self.batch_size = 128
-        self.progress = 0.0  # of the training, from 0 to 1; for augmentations that grow or fade
+        self.told = Told()
+        self.features: Features | None = None  # of all images, if the network's first layers are frozen
+
+    @property
+    def progress(self) -> float:
+        """How far the training is, from 0 to 1."""
+        return self.told.read()
 
     def normalize(self) -> v2.Compose:
         """uint8 to float32 with zero mean and unit variance per channel, `context.height × context.width`."""
@@ -136,15 +177,27 @@ class ImageDataModule(pl.LightningDataModule):
             self.labels, self.context.validation_fraction, self.context.seed
         )
 
+    def pixels(self, rows: np.ndarray) -> Tensor:
+        """Images as they come to the network in validation and prediction, `N × C × H × W`."""
+        images, _ = Images(self.array, self.labels, rows, self.eval_transform()).__getitems__(range(len(rows)))
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _rows(self, rows: np.ndarray, training: bool) -> Images | FeatureRows:
+        if self.features is not None:
+            return FeatureRows(self.features, self.labels, rows, self.flip and training)
+        return Images(self.array, self.labels, rows, self.train_transform() if training else self.eval_transform())
+
     def train_dataloader(self) -> DataLoader[Any]:
-        data = Images(self.array, self.labels, self.train_rows, self.train_transform())
+        data = self._rows(self.train_rows, training=True)
         sampler = self.sampler(self.labels[self.train_rows])
         return self._loader(data, shuffle=sampler is None, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader(Images(self.array, self.labels, self.validation_rows, self.eval_transform()))
+        return self._loader(self._rows(self.validation_rows, training=False))
 
-    def _loader(self, data: Images, shuffle: bool = False, sampler: Sampler[int] | None = None) -> DataLoader[Any]:
+    def _loader(
+        self, data: Images | FeatureRows, shuffle: bool = False, sampler: Sampler[int] | None = None
+    ) -> DataLoader[Any]:
         workers = self.context.workers
         return DataLoader(
             data,
@@ -163,6 +216,8 @@ class ImageDataModule(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.trainer is not None and self.trainer.training:
             images, targets = batch
+            if self.flip and self.features is None:
+                images = RandomHorizontalFlip(MIRRORED)(images)
             return self.batch_transform(images, targets)
         return batch
 
@@ -179,23 +234,103 @@ def stratified_holdout(labels: np.ndarray, fraction: float, seed: int) -> tuple[
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
 
+class Told:
+    """The progress of a training, and whether a component has asked for it."""
+
+    def __init__(self) -> None:
+        self.value, self.asked = 0.0, False
+
+    def read(self) -> float:
+        self.asked = True
+        return self.value
+
+
 class ImageClassifier(pl.LightningModule):
     """Classifies images. Subclass it as `Model`: build the network in `__init__`, return logits `B × K` from `forward`.
 
-    Override `loss` for another objective (targets may be soft); Lightning's hooks such as `on_train_epoch_start` may be
-    used, for instance to unfreeze a backbone. Do not override the steps: the training procedure lives in `training.py`.
+    Override `loss` for another objective (targets may be soft). Lines that ask for more:
+
+    - `frozen = 0.6`: the first 60% of the layers of `self.backbone` (see `pretrained_backbone`) stay as they came, with
+      their batch normalisation; a method `frozen(self, progress)` thaws them during the training.
+    - `probe = True`: the linear layer on the backbone's features starts as the best one for the training images.
+    - `views = "mirrored"` or "shifted": new images are looked at twice or four times, and the mean is the answer.
+    - `initialize(self, images)` is called once before the first step, with up to 2,000 training images.
+
+    `self.progress` is how far the training is, from 0 to 1. Lightning's hooks may be used. Do not override the steps:
+    the training procedure lives in `training.py`.
     """
 
     label_smoothing: float = 0.0
+    frozen: float | Callable[[float], float] = 0.0
+    probe: bool = False
+    views: str = ""
 
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context
-        self.progress = 0.0  # of the training, from 0 to 1
+        self.told = Told()
         self.pace: Callable[[], float] | None = None  # the progress at this moment
         self.validations = 0  # done so far
         self._judged: dict[int, int] = {}  # by a schedule's id: the validations that it has seen
+        self._still = -1  # units of the backbone that are frozen; −1: not asked yet
         self.optimizers_from: Callable[[ImageClassifier, Context], Any] | None = None
+
+    @property
+    def progress(self) -> float:
+        """How far the training is, from 0 to 1."""
+        return self.told.read()
+
+    def initialize(self, images: Tensor) -> None:
+        """For layers that start from the images, `N × C × H × W` as `eval_transform` gives them."""
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """As of every module; but layers that do not know the size of their inputs yet have no memory format."""
+        if any(isinstance(p, UninitializedParameter) for p in self.parameters()):
+            kwargs.pop("memory_format", None)
+            if not args and not kwargs:
+                return self
+        return super().to(*args, **kwargs)
+
+    def frozen_share(self, progress: float) -> float:
+        """The share of the backbone's layers that are frozen at a moment of the training."""
+        share = self.frozen(progress) if callable(self.frozen) else self.frozen
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise ContractError(f"model.py: frozen must be a share from 0 to 1, not {share!r}.")
+        return float(share)
+
+    def frozen_units(self, progress: float) -> int:
+        share, backbone = self.frozen_share(progress), getattr(self, "backbone", None)
+        if isinstance(backbone, Backbone):
+            return round(share * len(backbone.units))
+        if share:
+            raise ContractError("model.py: frozen needs self.backbone = pretrained_backbone(context, NAME).")
+        return 0
+
+    def always_frozen(self) -> int:
+        """The units of the backbone that never learn."""
+        return min(self.frozen_units(step / 20) for step in range(21))
+
+    def freeze_units(self) -> None:
+        """Freeze and thaw what is to be frozen at this moment of the training."""
+        units = self.frozen_units(self.told.value)
+        if units == self._still:
+            return
+        self._still = units
+        backbone = getattr(self, "backbone", None)
+        if isinstance(backbone, Backbone):
+            for place, unit in enumerate(backbone.units):
+                unit.requires_grad_(place >= units)
+        if self.training:
+            self.train()
+
+    def train(self, mode: bool = True) -> Any:
+        """As of every module; but frozen layers keep the normalisation that they came with."""
+        super().train(mode)
+        backbone = getattr(self, "backbone", None)
+        if mode and isinstance(backbone, Backbone) and self._still > 0:
+            for unit in backbone.units[: self._still]:
+                unit.eval()
+        return self
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
@@ -230,53 +365,40 @@ class ImageClassifier(pl.LightningModule):
             scheduler.step()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> dict[str, Tensor]:
-        return self._step(batch)
+        images, targets = batch
+        return self._outcome(self(_laid_out(images)), targets)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> dict[str, Tensor]:
-        return self._step(batch)
-
-    def _step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         images, targets = batch
-        logits = self(images)
+        return self._outcome(self.answer(images), targets)
+
+    def answer(self, images: Tensor) -> Tensor:
+        """Logits `B × K` for new images: the mean over the `views` of each."""
+        images = _laid_out(images)
+        if self.views not in VIEWS:
+            raise ContractError(f"model.py: views must be one of {', '.join(map(repr, VIEWS))}, not {self.views!r}.")
+        backbone = getattr(self, "backbone", None)
+        if not self.views or (isinstance(backbone, Backbone) and backbone.entry):
+            logits: Tensor = self(images)
+            return logits
+        if self.views == "mirrored":
+            seen = [images, images.flip(3)]
+        else:
+            seen = [images.roll((down, right), (2, 3)) for down in (0, 1) for right in (0, 1)]
+        return torch.stack([self(_laid_out(view)) for view in seen]).mean(dim=0)
+
+    def _outcome(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         hard = targets.argmax(dim=1) if targets.ndim == 2 else targets
         return {"loss": self.loss(logits, targets), "correct": (logits.detach().argmax(dim=1) == hard).sum()}
 
 
-class _Renormalize(nn.Module):
-    """From the data set's normalisation to that of pretrained weights; grey images become three equal channels."""
-
-    def __init__(self, context: Context, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        own_mean, own_std = torch.tensor(context.mean), torch.tensor(context.std)
-        new_mean, new_std = torch.tensor(mean), torch.tensor(std)
-        self.register_buffer("scale", (own_std / new_std).view(1, -1, 1, 1))
-        self.register_buffer("shift", ((own_mean - new_mean) / new_std).view(1, -1, 1, 1))
-
-    scale: Tensor
-    shift: Tensor
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images * self.scale + self.shift
+def _laid_out(images: Tensor) -> Tensor:
+    """In the layout of memory that convolutions are faster in."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
-def pretrained_backbone(context: Context, name: str, **options: Any) -> nn.Module:
-    """timm's model `name` with the pretrained weights of this machine; returns features `B × F` (no classifier).
-
-    Takes images normalised by `ImageDataModule.normalize`. `.num_features` is F. Raises `ContractError` if the weights
-    are not at hand.
-    """
-    import timm
-
-    weights = context.pretrained.get(name)
-    if weights is None:
-        at_hand = ", ".join(context.pretrained) or "none"
-        raise ContractError(f"no pretrained weights for {name!r} on this machine (at hand: {at_hand}).")
-    if context.restoring:
-        network = timm.create_model(name, pretrained=False, num_classes=0, **options)
-    else:
-        # The file is the classifier's whole state; num_classes=0 leaves its last layer out.
-        overlay = {"file": weights.file}
-        network = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **options)
-    backbone = nn.Sequential(_Renormalize(context, weights.mean, weights.std), network)
-    backbone.num_features = network.num_features
-    return backbone
+def by_progress(optimizer: torch.optim.Optimizer, rate: Callable[[float], float], context: Context) -> dict[str, Any]:
+    """What `configure_optimizers` may return for learning rates that are `rate(progress)` times those of the groups;
+    `progress` is from 0 to 1."""
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(min(1.0, step / context.total_steps)))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

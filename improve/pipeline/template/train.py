@@ -19,6 +19,7 @@ from components import Components, load_components
 from context import Context
 from keeping import WEIGHTS, Keeper, save_weights
 from plan import plan
+from preparing import Preparation
 from running import Log, Pace, Report, averaging, trainer
 
 SMOKE_STEPS = 2  # enough to see that a loss is finite after a step
@@ -47,23 +48,30 @@ def fit(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*")
+    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", "ReduceLROnPlateau conditioned on metric")
     pl.seed_everything(context.seed, workers=True, verbose=False)
     context = context.replace(steps=SMOKE_STEPS) if smoke else context
-    made, context = plan(components, context, data_folder, out, started)
+    preparation = Preparation(context, out, started)
+    made, context = plan(components, context, data_folder, out, started, preparation)
     report(made.event(components.batch_size()))
     pl.seed_everything(context.seed, workers=True, verbose=False)
     data, model = components.build_data(context), components.build_model(context)
     data.attach(data_folder)
+    if smoke:  # no more images than it sees: features of all of them would take a while
+        data.train_rows = data.train_rows[: SMOKE_STEPS * data.batch_size]
+        data.validation_rows = data.validation_rows[: data.batch_size]
+    preparation.apply(model, data)
     data.validation_rows = data.validation_rows[:: made.thinned]
     deadline = started + context.fit_seconds - made.validation_seconds
     pace = Pace(made.batches, deadline, data, by_clock=not context.steps)
     keeper = Keeper(context.keep)
-    callbacks = [pace, Log(pace, made.per_epoch, keeper, report), *averaging(components.ema_decay())]
+    callbacks = [pace, Log(pace, made.per_epoch, keeper, report), *averaging(components.averaged(context.total_steps))]
     kwargs = components.trainer_kwargs(context)
     limits = {"max_epochs": made.epochs, "val_check_interval": made.interval}
     trainer(context, kwargs, callbacks, out, **limits).fit(model, datamodule=data)
     save_weights(keeper.kept(model), out)
+    preparation.clear()
     return context
 
 

@@ -1,0 +1,143 @@
+"""Networks with pretrained weights, and what stays frozen of them: whole, or the layers that come first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from context import Context
+from errors import ContractError
+from torch import Tensor, nn
+
+# Where a network of timm ends to look and begins to answer.
+HEADS = ("global_pool", "head", "fc", "classifier", "norm_head", "head_drop", "fc_norm")
+TOLERANCE = 1e-3
+
+
+class Renormalize(nn.Module):
+    """From the data set's normalisation to that of pretrained weights; grey images become three equal channels."""
+
+    def __init__(self, context: Context, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        own_mean, own_std = torch.tensor(context.mean), torch.tensor(context.std)
+        new_mean, new_std = torch.tensor(mean), torch.tensor(std)
+        self.register_buffer("scale", (own_std / new_std).view(1, -1, 1, 1))
+        self.register_buffer("shift", ((own_mean - new_mean) / new_std).view(1, -1, 1, 1))
+
+    scale: Tensor
+    shift: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images * self.scale + self.shift
+
+
+class Backbone(nn.Sequential):
+    """A network of timm without its classifier: images `B × C × H × W` to features `B × num_features`.
+
+    It is a chain of `units` (blocks, mostly), which may be entered further in: `entry` units are then left out, and
+    what comes in is what they would have given. A network that is no plain chain is one unit.
+    """
+
+    def __init__(self, renormalize: Renormalize, network: nn.Module) -> None:
+        super().__init__(renormalize, network)
+        # timm's networks have both; the first is what comes out where layers stand between the two.
+        self.num_features = int(getattr(network, "head_hidden_size", network.num_features))  # type: ignore[arg-type]
+        self.entry = 0
+        self._units: list[nn.Module] | None = None
+
+    @property
+    def units(self) -> list[nn.Module]:
+        """The parts of the network, in the order in which images pass them."""
+        if self._units is None:
+            units = _flat([child for name, child in self._trunk()])
+            self._units = units if len(units) > 1 and self._is_chain(units) else [self[1]]
+        return self._units
+
+    def _trunk(self) -> list[tuple[str, nn.Module]]:
+        children = list(self[1].named_children())
+        end = next((place for place, (name, _) in enumerate(children) if name in HEADS), len(children))
+        return children[:end]
+
+    def _is_chain(self, units: list[nn.Module]) -> bool:
+        """Whether the units one after another give what the network gives."""
+        network, was_training = self[1], self[1].training
+        first = next(network.parameters())
+        images = torch.rand(1, 3, 64, 64, device=first.device, dtype=first.dtype)
+        network.eval()
+        try:
+            with torch.no_grad():
+                there = network.forward_features(images)  # type: ignore[operator]
+                for unit in units:
+                    images = unit(images)
+            return images.shape == there.shape and bool(torch.allclose(images, there, atol=TOLERANCE))
+        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError):
+            return False  # it does more than to call its parts, or wants another size
+        finally:
+            network.train(was_training)
+
+    def until(self, images: Tensor, units: int) -> Tensor:
+        """What the first so many units make of images; all of them: features as `B × F × 1 × 1`."""
+        if units >= len(self.units):
+            features: Tensor = self[1](self[0](images))
+            return features[:, :, None, None]
+        images = self[0](images)
+        for unit in self.units[:units]:
+            images = unit(images)
+        return images
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.entry:
+            result: Tensor = self[1](self[0](images))
+            return result
+        if self.entry >= len(self.units):
+            return images.flatten(1)
+        for unit in self.units[self.entry :]:
+            images = unit(images)
+        return self[1].forward_head(images)  # type: ignore[no-any-return, operator]
+
+
+def _flat(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """With the members of sequences instead of these."""
+    found: list[nn.Module] = []
+    for module in modules:
+        found += _flat(list(module)) if type(module) is nn.Sequential else [module]
+    return [module for module in found if not isinstance(module, nn.Identity)]
+
+
+def pretrained_backbone(context: Context, name: str, **options: Any) -> Backbone:
+    """timm's model `name` with the pretrained weights of this machine; returns features `B × F` (no classifier).
+
+    Takes images normalised by `ImageDataModule.normalize`. `.num_features` is F. Raises `ContractError` if the weights
+    are not at hand.
+    """
+    import timm
+
+    weights = context.pretrained.get(name)
+    if weights is None:
+        at_hand = ", ".join(context.pretrained) or "none"
+        raise ContractError(f"no pretrained weights for {name!r} on this machine (at hand: {at_hand}).")
+    if context.restoring:
+        network = timm.create_model(name, pretrained=False, num_classes=0, **options)
+    else:
+        # The file is the classifier's whole state; num_classes=0 leaves its last layer out.
+        overlay = {"file": weights.file}
+        network = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **options)
+    return Backbone(Renormalize(context, weights.mean, weights.std), network)
+
+
+def layer_groups(model: nn.Module, lr: float, decay: float = 0.8, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+    """Parameter groups for an optimiser: `lr` for what is new, and less for each unit of `model.backbone` towards its
+    input, by the factor `decay`. Weights decay, biases and normalisation do not."""
+    rates: dict[int, float] = {}
+    backbone = getattr(model, "backbone", None)
+    if isinstance(backbone, Backbone):
+        rates = {id(p): lr * decay ** len(backbone.units) for p in backbone.parameters()}
+        for depth, unit in enumerate(backbone.units):
+            rates |= {id(p): lr * decay ** (len(backbone.units) - depth) for p in unit.parameters()}
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for parameter in model.parameters():
+        key = (rates.get(id(parameter), lr), weight_decay if parameter.ndim > 1 else 0.0)
+        group = groups.setdefault(key, {"params": [], "lr": key[0], "weight_decay": key[1]})
+        group["params"].append(parameter)
+    return list(groups.values())
