@@ -65,7 +65,8 @@ def _thumbnails(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
         block = np.asarray(images[rows[start : start + step]])
         grey = block[..., 0]
         if channels == 3:
-            grey = (block @ np.array([299, 587, 114], dtype=np.int32)) // 1000  # ITU-R 601 luma
+            red, green, blue = (block[..., channel].astype(np.uint32) for channel in range(3))
+            grey = (299 * red + 587 * green + 114 * blue) // 1000  # ITU-R 601 luma
         # Sums of whole numbers far below 2^53 are exact in float64, in whatever order they are added.
         sums = down @ grey.astype(np.float64) @ right.T
         result[start : start + step] = np.floor(FINE * sums / counts)
