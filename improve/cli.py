@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="the class of new images, by the best pipeline of a run")
     predict.add_argument("run", type=Path, help="folder of the run")
     predict.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
-    predict.add_argument("--out", type=Path, help="CSV file (default: printed)")
+    predict.add_argument("-o", "--out", type=Path, help="CSV file (default: printed)")
+    predict.add_argument("--top-k", type=_positive, default=1, metavar="K", help="the K likeliest classes (default: 1)")
+    predict.add_argument("--probabilities", action="store_true", help="also the probability of every class")
     predict.add_argument("--sandbox", choices=("require", "auto", "off"), default="auto", help="default: auto")
     predict.set_defaults(work=_predict)
 
@@ -116,10 +118,20 @@ def _data(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
 def _predict(arguments: argparse.Namespace) -> int:
     from improve.commands.predict import predict
+    from improve.commands.predictions_table import Columns
 
-    predict(arguments.run, arguments.images, arguments.out, arguments.sandbox)
+    predict(
+        arguments.run, arguments.images, arguments.out, arguments.sandbox,
+        Columns(arguments.top_k, arguments.probabilities),
+    )  # fmt: skip
     return 0
 
 
