@@ -23,7 +23,7 @@ NAMES = ["a,b.png", "new\nline.png", 'quo"te.png', "猫.png", os.fsdecode(b"\xff
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run whose pipeline gives each image the same probabilities; where a file says so, a batch of one image fails."""
+    """A run whose pipeline gives each image the same; where a file says so, a batch of one image fails."""
     best = tmp_path / "run" / "best"
     best.mkdir(parents=True)
     (best / "context.json").write_text(json.dumps({"classes": CLASSES, "height": 4, "width": 4, "channels": 1}))
