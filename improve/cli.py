@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from improve import __version__
 from improve.commands.help import help_text
 from improve.commands.pipes import ignore_closed_pipes
-from improve.errors import ConfigError
+from improve.config.invocation import COMMANDS, run_command
+from improve.errors import ConfigError, nearest
 from improve.run import guarded
 from improve.theory.arguments import add_theory
 
@@ -33,11 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] in ("-h", "--help"):
         print(help_text())
         return 0 if given else 2
+    if given[0] not in COMMANDS and not given[0].startswith("-"):
+        return guarded(lambda: _unknown(given))
     exit_codes: list[int] = []
     if given[:1] == ["data"]:
         return guarded(lambda: exit_codes.append(_data(given[1:]))) or sum(exit_codes)
     parsed = _parser().parse_args(given)
     return guarded(lambda: exit_codes.append(parsed.work(parsed))) or sum(exit_codes)
+
+
+def _unknown(given: Sequence[str]) -> NoReturn:
+    fix = run_command(*given) if "=" in given[0] else nearest(given[0], COMMANDS)
+    raise ConfigError(f"{given[0]!r} is no command of improve.", fix)
 
 
 def _parser() -> argparse.ArgumentParser:

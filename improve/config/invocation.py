@@ -19,6 +19,7 @@ COMMANDS = (
     "data",
     "predict",
     "report",
+    "view",
     "verify",
     "keys",
     "doctor",
