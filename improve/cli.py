@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from improve import __version__
 from improve.commands.help import help_text
 from improve.commands.pipes import ignore_closed_pipes
-from improve.errors import ConfigError
+from improve.config.invocation import COMMANDS, run_command
+from improve.errors import ConfigError, nearest
 from improve.run import guarded
 from improve.theory.arguments import add_theory
 
@@ -33,11 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] in ("-h", "--help"):
         print(help_text())
         return 0 if given else 2
+    if given[0] not in COMMANDS and not given[0].startswith("-"):
+        return guarded(lambda: _unknown(given))
     exit_codes: list[int] = []
     if given[:1] == ["data"]:
         return guarded(lambda: exit_codes.append(_data(given[1:]))) or sum(exit_codes)
     parsed = _parser().parse_args(given)
     return guarded(lambda: exit_codes.append(parsed.work(parsed))) or sum(exit_codes)
+
+
+def _unknown(given: Sequence[str]) -> NoReturn:
+    fix = run_command(*given) if "=" in given[0] else nearest(given[0], COMMANDS)
+    raise ConfigError(f"{given[0]!r} is no command of improve.", fix)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="the class of new images, by the best pipeline of a run")
     predict.add_argument("run", type=Path, help="folder of the run")
     predict.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
-    predict.add_argument("--out", type=Path, help="CSV file (default: printed)")
+    predict.add_argument("-o", "--out", type=Path, help="CSV file (default: printed)")
+    predict.add_argument("--top-k", type=_positive, default=1, metavar="K", help="the K likeliest classes (default: 1)")
+    predict.add_argument("--probabilities", action="store_true", help="also the probability of every class")
     predict.add_argument("--sandbox", choices=("require", "auto", "off"), default="auto", help="default: auto")
     predict.set_defaults(work=_predict)
 
@@ -116,10 +127,20 @@ def _data(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
 def _predict(arguments: argparse.Namespace) -> int:
     from improve.commands.predict import predict
+    from improve.commands.predictions_table import Columns
 
-    predict(arguments.run, arguments.images, arguments.out, arguments.sandbox)
+    predict(
+        arguments.run, arguments.images, arguments.out, arguments.sandbox,
+        Columns(arguments.top_k, arguments.probabilities),
+    )  # fmt: skip
     return 0
 
 

@@ -34,7 +34,7 @@ def help_text() -> str:
             *_table(chosen),
             f"Every key, its type and its default: {command('keys')} [GROUP]",
             f"Commands: {command()} NAME --help, NAME one of",
-            GAP + ", ".join(COMMANDS),
+            GAP + " ".join(COMMANDS),
         )
     )
 

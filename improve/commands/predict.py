@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import json
-import os
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from improve.commands.predictions_table import Columns, Table, opened, part_of
 from improve.config.invocation import command
 from improve.config.places import expanded
 from improve.config.schema import ExecutorConfig
+from improve.display.text import count, one_line
 from improve.domain import Failure
 from improve.errors import ConfigError, DataError, ImproveError
 from improve.execution.cell import new_zygote
@@ -27,12 +27,14 @@ from improve.sandbox import choose
 
 SECONDS_AN_IMAGE = 2.0
 LEAST_SECONDS = 300.0
+BATCH = 1024  # images that are predicted, and written, together
 
 
-def predict(run: Path, paths: Sequence[Path], out: Path | None, sandbox_mode: str) -> None:
-    """Write a CSV `file, class, probability` to `out`, or to stdout. Unreadable images are named on stderr.
+def predict(run: Path, paths: Sequence[Path], out: Path | None, sandbox_mode: str, columns: Columns) -> None:
+    """Write a CSV to `out`, or to stdout, a row an image. Unreadable images are named on stderr.
 
-    Raises `ConfigError` if `run` holds no finished pipeline, `DataError` if no image can be read.
+    What is finished is written at once, so that nothing is lost of it if the rest fails. Raises `ConfigError` if `run`
+    holds no finished pipeline or `out` cannot be written, `DataError` if no image can be read.
     """
     best = expanded(run).absolute() / "best"
     if not (best / "context.json").exists():
@@ -41,34 +43,34 @@ def predict(run: Path, paths: Sequence[Path], out: Path | None, sandbox_mode: st
             "name the folder of a finished run, for instance outputs/…; a run that was stopped can be resumed",
         )
     context = json.loads((best / "context.json").read_text(encoding="utf-8"))
-    files, images = _read(paths, context)
-    rows = _in_sandbox(best, images, sandbox_mode)
-    with open(out, "w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["file", "class", "probability"])
-        for path, row in zip(files, rows, strict=True):
-            writer.writerow([os.fspath(path), context["classes"][int(row.argmax())], f"{row.max():.4f}"])
-
-
-def _read(paths: Sequence[Path], context: dict[str, Any]) -> tuple[list[Path], np.ndarray]:
     for path in paths:
         if not path.exists():
             raise DataError(f"{path} does not exist.", "name image files or folders of images")
-    to = Preparation.of(context)
-    files: list[Path] = []
-    images: list[np.ndarray] = []
-    for path in find_images(paths):
-        try:
-            images.append(load_image(path, to))
-            files.append(path)
-        except UnreadableImage as error:
-            print(f"skipped {path}: {error}", file=sys.stderr)
-    if not files:
-        raise DataError("no readable image was found.", "name image files or folders of images")
-    return files, np.stack(images)
+    with opened(out) as stream:
+        table, done = Table(stream, context["classes"], columns), 0
+        for files, images in _batches(find_images(paths), Preparation.of(context)):
+            table.write(files, _in_sandbox(best, images, sandbox_mode, done, out))
+            done += len(files)
+        if not done:
+            raise DataError("no readable image was found.", "name image files or folders of images")
 
 
-def _in_sandbox(best: Path, images: np.ndarray, mode: str) -> Probabilities:
+def _batches(paths: Iterable[Path], to: Preparation) -> Iterator[tuple[list[Path], np.ndarray]]:
+    """The readable images with their files."""
+    readable = ((path, image) for path in paths if (image := _read(path, to)) is not None)
+    while batch := list(itertools.islice(readable, BATCH)):
+        yield [path for path, _ in batch], np.stack([image for _, image in batch])
+
+
+def _read(path: Path, to: Preparation) -> np.ndarray | None:
+    try:
+        return load_image(path, to)
+    except UnreadableImage as error:
+        print(f"skipped {one_line(str(path))}: {error}", file=sys.stderr)
+        return None
+
+
+def _in_sandbox(best: Path, images: np.ndarray, mode: str, done: int, out: Path | None) -> Probabilities:
     sandbox, zygote = choose(mode), new_zygote()
     with tempfile.TemporaryDirectory(prefix="improve-predict-") as folder, closing(zygote):
         inputs = Path(folder) / "inputs"
@@ -79,5 +81,8 @@ def _in_sandbox(best: Path, images: np.ndarray, mode: str) -> Probabilities:
         cells = Path(folder) / "cells"
         given = predict_delivered(best, inputs, len(images), seconds, ExecutorConfig(), sandbox, zygote, cells)
     if isinstance(given, Failure):
-        raise ImproveError(f"the pipeline in {best} failed: {given.message}", f"see its code, and {command('doctor')}")
+        kept = f" {count(done, 'image')} before it are done, in {part_of(out)}." if done and out else ""
+        raise ImproveError(
+            f"the pipeline in {best} failed: {given.message}{kept}", f"see its code, and {command('doctor')}"
+        )
     return given

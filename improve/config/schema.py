@@ -245,6 +245,7 @@ class DisplayConfig:
     mode: str = key(
         "auto", "auto: a live view on a terminal, plain lines elsewhere", options=("auto", "rich", "plain", "none")
     )
+    named: bool = key(False, "plain lines name their run, as where runs go side by side; no card at the end")
 
 
 @dataclass

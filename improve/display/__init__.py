@@ -46,8 +46,10 @@ class NoDisplay:
     def close(self) -> None: ...
 
 
-def make_display(mode: str, stream: TextIO | None = None) -> Display:
+def make_display(mode: str, stream: TextIO | None = None, name: str = "") -> Display:
     """The display of a mode: auto (rich on a terminal, else plain), rich, plain or none; on stdout unless told.
+
+    `name` is said on each plain line, where the lines of several runs come together.
 
     Raises `ConfigError` for another mode.
     """
@@ -62,4 +64,4 @@ def make_display(mode: str, stream: TextIO | None = None) -> Display:
         return RichDisplay(stream)
     from improve.display.plain import PlainDisplay
 
-    return PlainDisplay(stream)
+    return PlainDisplay(stream, name)

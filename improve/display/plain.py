@@ -17,9 +17,10 @@ TEXT_LIMIT = 200  # characters of foreign text on a line
 
 
 class PlainDisplay:
-    """Lines that start with the time elapsed."""
+    """Lines that start with the time elapsed, then the run's name if one is given."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, name: str = "") -> None:
+        self._name = f"{name}: " if name else ""
         self._writer = Writer(stream)
         self._lock = threading.RLock()
         self._progress = Progress()
@@ -117,4 +118,4 @@ class PlainDisplay:
 
     def _line(self, text: str) -> None:
         self._last_line = self._progress.elapsed
-        self._writer.line(f"[{duration(self._last_line)}] {text}")
+        self._writer.line(f"[{duration(self._last_line)}] {self._name}{text}")

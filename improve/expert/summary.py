@@ -26,15 +26,19 @@ def summarize(step: Mapping[str, Any]) -> str:
     """The summarizer's reply. Numbers are left out: they are kept elsewhere."""
     verdict, feedback = str(step.get("verdict") or ""), str(step.get("feedback") or "")
     names, _ = settings_in(feedback)
-    component = str(step.get("component") or "pipeline")
+    component = str(step.get("component") or "")
+    changed = "All components were" if component == "all" else f"The {component} component was"
+    if not component.isalpha():
+        changed = "The pipeline was"
+    first = str(step.get("iteration")) == "0"
     what = " and ".join(re.sub(r"\d+", "", name).replace("-", " ").strip() for name in names)
-    if what:
-        tried = f"The {component} component was changed by the idea: {what}."
-    elif str(step.get("iteration")) == "0":
+    if first:
         tried = "The first pipeline was trained."
     else:
-        tried = f"The {component if component.isalpha() else 'pipeline'} component was changed as the analyst asked."
+        tried = f"{changed} changed {f'by the idea: {what}' if what else 'as the analyst asked'}."
     if "fail" in verdict:
         failure = str(step.get("failure") or "").lower()
         return f"{tried} {next((text for word, text in _FAILURES if word in failure), 'It failed and has no score.')}"
+    if first and "accepted" in verdict:
+        return f"{tried} It has a score, which the others are compared with."
     return f"{tried} {next((text for word, text in _OUTCOMES if word in verdict), 'Its outcome is not known.')}"

@@ -83,7 +83,8 @@ def run(config: Config, resume: str | None = "") -> Path:
         print(f"{folder} holds this run already, finished: seed={config.seed + 1} makes another.")
         if History.read(folder).ended_by_budget:
             print("It ended by its budget and its test images are scored, once: a larger budget does not continue it.")
-    print_end_card(History.read(folder), folder, tracked=tracked)
+    if not config.display.named:
+        print_end_card(History.read(folder), folder, tracked=tracked)
     return folder
 
 
@@ -106,7 +107,9 @@ class Session:
         tracker = Tracker(self.config.tracking, self.folder)
         journal.listeners.append(tracker.record)
         try:
-            display = make_display("none" if self.finished else self.config.display.mode)
+            shown = self.config.display
+            name = self.folder.name if shown.named else ""
+            display = make_display("none" if self.finished else shown.mode, name=name)
             with stopped_by_signals(), _closing(display):
                 self._steps(journal, display)
                 tracker.finish()

@@ -52,7 +52,7 @@ def carry_out(config: Config) -> Outcome:
     except InUse as error:
         return Outcome(folder.name, State.SKIPPED, error.what)
     except ImproveError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error in {folder.name}: {error}", file=sys.stderr)
         return Outcome.failed(folder.name, error)
     except Exception as bug:  # noqa: BLE001  # the border of a run: a bug in one is shown and kept, and stops no other
         return Outcome(folder.name, State.FAILED, _kept(bug, folder), ImproveError.exit_code)

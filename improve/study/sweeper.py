@@ -11,10 +11,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from improve.config.invocation import same_again
+from improve.config.invocation import command, same_again
 from improve.display.text import count
 from improve.errors import DataError, ImproveError, Interrupted
-from improve.record.folders import make_folder
+from improve.record.folders import make_folder, past_of
 from improve.signals import stopped_by_signals
 from improve.study.outcome import Outcome, on_record
 from improve.study.plan import Job, Plan, combinations, refuse
@@ -124,11 +124,15 @@ class StudySweeper(BasicSweeper):
     def _launch(self, batch: Sequence[Job], left: Sequence[Job]) -> list[Any]:
         """What the jobs of a batch return, in their order."""
         assert self.launcher is not None
-        # Live displays of several processes would overwrite each other on one terminal.
-        quiet = () if self._one_by_one or not sys.stdout.isatty() else ("display=none",)
-        overrides = [[*job.overrides, *quiet] for job in batch]
+        overrides = [[*job.overrides, *self._shown(job)] for job in batch]
         results = self.launcher.launch(overrides, initial_job_idx=left.index(batch[0]))
         return [result.return_value for result in results]
+
+    def _shown(self, job: Job) -> tuple[str, ...]:
+        """Live views of several processes would overwrite each other: side by side, each line names its run."""
+        if self._one_by_one or job.config.display.mode == "none":
+            return ()
+        return ("display=plain", "display.named=true")
 
 
 def _finished(plan: Plan) -> dict[Path, Outcome]:
@@ -145,11 +149,17 @@ def _finished(plan: Plan) -> dict[Path, Outcome]:
 
 
 def _report(plan: Plan) -> None:
-    """Write the tables, figures and page of each study that has a name, from what its runs left."""
+    """Write the tables, figures and page of each study that has a name; of other runs, say what would."""
     from improve.report.study import write_study
+    from improve.study.results import print_results
 
+    print_results([job.folder for job in plan.jobs])
     for folder in sorted({job.folder.parent for job in plan.jobs if job.config.study and not job.config.run_dir}):
         try:
             print(f"report       {write_study([folder], folder)}", flush=True)
         except DataError as error:
             print(f"no report    {error}", flush=True)
+    loose = [str(job.folder) for job in plan.jobs if not job.config.study and past_of(job.folder)]
+    if loose:
+        out = Path(loose[0]).parent / "report"
+        print(f"for a report {command('report', *loose, '--out', str(out))}", flush=True)

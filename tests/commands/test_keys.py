@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+from improve.cli import _parser
+from improve.commands.help import help_text
 from improve.commands.keys import keys_text
+from improve.config.invocation import COMMANDS
 from improve.config.overrides import known_keys
 from improve.errors import ConfigError
 from tests.support.paths import ROOT
@@ -62,3 +66,24 @@ def test_output_that_nobody_reads_is_no_error() -> None:
         done = started(["bash", "-c", f"{command} | head -n 1; echo ${{PIPESTATUS[0]}}"])
         assert done.stderr == ""
         assert done.stdout.splitlines()[-1] == "0"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_of_the_help_explains_itself(name: str) -> None:
+    done = started([sys.executable, "-m", "improve.cli", name, "--help"])
+    assert done.returncode == 0, done.stderr
+    assert name in done.stdout
+    assert re.search(rf"\b{name}\b", help_text())
+
+
+def test_all_commands_are_in_the_help() -> None:
+    (commands,) = (action for action in _parser()._actions if isinstance(action.choices, dict))
+    assert set(commands.choices or {}) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(("given", "fix"), [("predct", "mean predict"), ("dataset=digits", "run dataset=digits")])
+def test_an_unknown_command_is_one_sentence(given: str, fix: str) -> None:
+    done = started([sys.executable, "-m", "improve.cli", given])
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: '{given}' is no command of improve.\n  fix: ")
+    assert fix in done.stderr

@@ -15,6 +15,7 @@ from typing import Any
 
 import improve.report.study
 import improve.session
+import improve.study.results
 from improve.config.decisive import settings
 from improve.config.schema import Config
 from improve.errors import LLMError, RunFailed
@@ -59,6 +60,7 @@ def _steps(config: Config, journal: Journal, folder: Path, fault: str) -> None:
 improve.session.run = run
 # Journals this short hold too little for a report; tests/test_readme.py has a study with one.
 improve.report.study.write_study = lambda paths, out: out
+improve.study.results.print_results = lambda folders: None
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -198,7 +198,7 @@ def test_a_killed_process_hurts_no_run_and_a_resumed_run_has_each_iteration_once
     tracker._process.kill()
     tracker.finish()
     assert tracker.said.startswith("its process ended early (exit code -9)")
-    assert f"python -m improve.tracking {tmp_path}" in tracker.said
+    assert f"-m improve.tracking {tmp_path}" in tracker.said
 
     resumed = Tracker(TrackingConfig("wandb_offline", wait_seconds=60), tmp_path)
     track(resumed, maker)
@@ -267,7 +267,7 @@ def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
     os.kill(tracker._process.pid, signal.SIGSTOP)
     assert track(tracker, maker) < 5
     assert tracker._process.returncode == -signal.SIGKILL
-    assert "did not end within 1 s; later: python -m improve.tracking" in tracker.said
+    assert "did not end within 1 s; later: " in tracker.said
 
 
 @needs_wandb
