@@ -5,6 +5,9 @@ It leaves the run's own folder alone, so that the same command without `dry_run`
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +18,12 @@ from rich.table import Table
 
 from improve.agents.team import RE_ASKS
 from improve.commands.prompts import Preview, examples, shown
+from improve.commands.typical import habits
+from improve.config.compose import config_from
 from improve.config.llm_names import asked_model
-from improve.config.schema import Config, LLMConfig
+from improve.config.places import cache_folder
+from improve.config.schema import Config, DatasetConfig, LLMConfig
+from improve.datasets import at_hand
 from improve.display.text import count, money, short_count, time_taken
 from improve.record.folders import folder_of
 from improve.session.opening import check_constraints
@@ -37,25 +44,44 @@ class DryRun:
     config: Config
     estimate: Estimate
     prompt: Path
+    basis: str  # where the typical case comes from
 
 
 def dry_run(config: Config, preview: Preview | None = None) -> DryRun:
     """Write the first prompt beside where the run would go, and estimate the run. Raises `ImproveError`."""
     check_constraints(config)
-    preview = preview or Preview.of(config)
+    preview = preview or Preview.of(dataclasses.replace(config, dataset=visible(config)))
     folder = folder_of(config)
     prompt = folder.parent / "dry_run" / folder.name / "architect.md"
-    estimated = estimate(config, examples(preview), RE_ASKS)
+    known = habits(Path(config.outputs).expanduser(), asked_model(config.llm))
+    estimated = estimate(config, examples(preview), RE_ASKS, known.usual)
     prompt.parent.mkdir(parents=True, exist_ok=True)
     prompt.write_text(shown("architect", preview.prompts, preview.prompt("architect")), encoding="utf-8")
-    return DryRun(folder.name, config, estimated, prompt)
+    return DryRun(folder.name, config, estimated, prompt, known.basis)
+
+
+def visible(config: Config) -> DatasetConfig:
+    """The run's images, or a small stand-in where they would have to be downloaded first."""
+    if at_hand(config.dataset, cache_folder(config.cache_dir)):
+        return config.dataset
+    _say_once(
+        f"The images of dataset={config.dataset.name} are not at hand: its prompts are as long as those of digits."
+    )
+    digits = config_from(["dataset=digits"]).dataset
+    own = config.dataset
+    return dataclasses.replace(digits, description=own.description, card=own.card, constraints=own.constraints)
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def print_dry_run(dry: DryRun, console: Console | None = None) -> None:
     """The whole estimate of one run, as a table."""
     console = console or Console(highlight=False, markup=False, emoji=False)
     table = Table(box=box.SIMPLE_HEAD, show_footer=False, pad_edge=False, collapse_padding=True)
-    for name in ("role", "calls", "tokens read", "tokens written", "money"):
+    for name in ("role", "calls", "tokens read", "tokens written", "money", "typical"):
         table.add_column(name, justify="left" if name == "role" else "right", no_wrap=True)
     for line in dry.estimate.lines:
         table.add_row(line.who, *_cells(dry.config, line))
@@ -63,7 +89,7 @@ def print_dry_run(dry: DryRun, console: Console | None = None) -> None:
     table.add_row("all", *_cells(dry.config, dry.estimate.total))
     console.print(f"dry run of {dry.name}: nobody was asked", soft_wrap=True)
     console.print(table)
-    for text in (*_facts(dry), *BASIS):
+    for text in (*_facts(dry), *BASIS, *([dry.basis] if asked_models(dry.config) else [])):
         console.print(text, soft_wrap=True)
 
 
@@ -81,7 +107,7 @@ def print_sum(runs: Sequence[DryRun]) -> None:
     if len(priced) < len(totals):
         known = f"; the other {len(priced)} cost {_paid(Line.sum(priced), free=False)}" if priced else ""
         print(f"the price of {count(len(totals) - len(priced), 'run')} is not known{known}")
-    print("\n".join(BASIS))
+    print("\n".join((*BASIS, *dict.fromkeys(run.basis for run in runs if asked_models(run.config)))))
 
 
 def _cells(config: Config, line: Line) -> list[str]:
@@ -91,13 +117,22 @@ def _cells(config: Config, line: Line) -> list[str]:
         _span(short_count(low.read), short_count(high.read)),
         _span(short_count(low.written), short_count(high.written)),
         _paid(line, not asked_models(config)),
+        _typical(line, not asked_models(config)),
     ]
 
 
 def _sentence(total: Line, free: bool) -> str:
     low, high = total.low, total.high
     tokens = _span(short_count(low.read + low.written), short_count(high.read + high.written))
-    return f"{_span(f'{low.calls:,}', f'{high.calls:,}')} calls, {tokens} tokens, {_paid(total, free)}"
+    typical = "" if free else f"typically {_typical(total, free)}, "
+    return f"{_span(f'{low.calls:,}', f'{high.calls:,}')} calls, {tokens} tokens, {typical}{_paid(total, free)}"
+
+
+def _typical(line: Line, free: bool) -> str:
+    usual = line.typical
+    if free:
+        return "0 USD"
+    return f"{short_count(usual.read + usual.written)} tokens" if usual.usd is None else money(usual.usd, False)
 
 
 def _paid(line: Line, free: bool) -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from improve import strategies
-from improve.config.explain import FREE, explained, near
+from improve.config.explain import FREE, explained, near, other_model
 from improve.config.overrides import hydra_overrides, known_keys
 from improve.config.places import CONF, expanded
 from improve.config.schema import Config, LLMConfig, RolesConfig
@@ -89,7 +89,10 @@ def _role_llms(roles: RolesConfig, search: Sequence[str]) -> dict[str, LLMConfig
     )
     for role, option in wanted.items():
         if option not in options:
-            raise ConfigError(f"llm.roles.{role}={option}: there is no llm={option}.", nearest(option, options))
+            raise ConfigError(
+                f"llm.roles.{role}={option}: there is no llm={option}.",
+                nearest(option, options) + other_model(option, role=True),
+            )
     return {role: _option(option, search) for role, option in wanted.items()}
 
 

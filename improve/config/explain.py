@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from improve.config.check_value import wrong_type
 from improve.config.invocation import install_command, run_command
+from improve.config.listed import overrides_for
 from improve.config.overrides import GROUPS, known_keys
 from improve.config.places import CONF
 from improve.errors import ConfigError, nearest
@@ -70,7 +71,15 @@ def _option(text: str, overrides: Sequence[str]) -> ConfigError | None:
     options = [line.strip() for line in listed if line.startswith("\t")]
     options = options or [file.stem for file in (CONF / group).glob("*.yaml")]
     options += PLUGINS.get(group, {})
-    return ConfigError(f"there is no {group}={name}.", nearest(name, options))
+    fix = nearest(name, options)
+    return ConfigError(f"there is no {group}={name}.", f"{fix}{other_model(name)}" if group == "llm" else fix)
+
+
+def other_model(name: str, role: bool = False) -> str:
+    """How to ask a language model that is no option of ours; for a `role`, an option is needed."""
+    of_provider = "" if role else f"\n       another model of a provider: {overrides_for(name)}"
+    file = f"DIR/llm/{name}.yaml (conf/llm/gpt-4o.yaml is an example) and --config-dir DIR"
+    return f"{of_provider}\n       an option of your own: {file}"
 
 
 def _several(text: str, overrides: Sequence[str]) -> ConfigError | None:

@@ -30,6 +30,7 @@ __all__ = ["Dataset", "Finding", "TimeLimit", "at_hand", "check_source", "prepar
 
 # They say how a dataset is called, described, judged and used, not what it holds.
 LABELS_OF_THE_CONFIG = ("name", "description", "fit_seconds", "accept", "card", "constraints")
+UNFINISHED = (".part", ".partial", ".tmp", ".lock", ".incomplete")
 DOWNLOADS = "downloads"  # the folder in the cache for what sources download
 
 
@@ -43,7 +44,14 @@ def at_hand(config: DatasetConfig, cache: Path) -> bool:
     if config.path is not None:
         return config.source != "hub" or expanded(config.path).exists()
     root = {"cifar10c": "cifar10"}.get(config.source, config.source)
-    return config.source in ("digits", "dsprites") or Downloads(cache / DOWNLOADS).root(config, root).exists()
+    return config.source in ("digits", "dsprites") or _holds_files(Downloads(cache / DOWNLOADS).root(config, root))
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether something is there besides what a download that failed has left: folders, empty and partial files."""
+    return any(
+        path.is_file() and path.stat().st_size > 0 and path.suffix not in UNFINISHED for path in folder.rglob("*")
+    )
 
 
 def prepare(

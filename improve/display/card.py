@@ -84,7 +84,7 @@ def card_rows(history: History, run_folder: Path, resume: str = "", tracked: str
 
 def _ending(history: History) -> str:
     if history.finished is None:
-        return "the run is not finished"
+        return "stopped; a model is out of reach" if history.outage else "the run is not finished"
     return f"finished ({one_line(history.finished['reason'])})"
 
 

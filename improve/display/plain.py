@@ -73,6 +73,8 @@ class PlainDisplay:
         if record.kind == "test":
             test = history.first_test if record.data["which"] == "first" else history.best_test
             return [tested(history, test)] if test else []
+        if record.kind == "outage":
+            return [tested(history, test) for test in (history.first_test, history.best_test) if test]
         if record.kind == "finished":
             return [finished(history)]
         if record.kind in ("server", "llm") and record.data.get("said"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,12 @@ from improve.config.llm_names import asked_model
 from improve.config.schema import LLMConfig
 from improve.domain import Prompt, Role
 from improve.llm.clients import Clients
+from improve.llm.faults import Unanswered
 from improve.llm.manners import Manners
 from improve.llm.reply import Reply
 from improve.spending.worst_case import NOTHING, Most, known_price, most
+
+COURTESY_SECONDS = 60.0  # for which an answer is tried that the run can do without
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,11 @@ class Question:
     prompt: Prompt
     as_json: Mapping[str, Any] | None = None  # the JSON schema of the answer
     sample: int = 0  # how often this prompt was asked before: another sample is another seed
+
+    @property
+    def courtesy(self) -> bool:
+        """Whether the run goes on without an answer, so that nobody waits long for it."""
+        return self.role == "summarizer"
 
     @functools.cached_property
     def request(self) -> str:
@@ -120,7 +129,13 @@ class LiveModels:
             self.check(question.iteration)
         client = self._clients.of(question.role)
         client.notify = notify
-        return Answer(client.ask(question.prompt, question.as_json, question.sample), asked_model(client.config))
+        model = asked_model(client.config)
+        if not question.courtesy:
+            return Answer(client.ask(question.prompt, question.as_json, question.sample), model)
+        try:
+            return Answer(client.ask(question.prompt, None, question.sample, COURTESY_SECONDS), model)
+        except Unanswered as error:
+            return Answer(dataclasses.replace(error.taken, text=error.what, said=f"no summary: {error.what}"), model)
 
     def unpriced(self) -> tuple[str, ...]:
         asked = [client.config for client in self._clients.all if not client.offline]

@@ -47,6 +47,7 @@ class Tries:
     """What became of the tries of one call."""
 
     began: float  # monotonic
+    patience: float  # seconds after which no further try begins
     failed: Counter[str] = field(default_factory=Counter)  # by HTTP status; "none": there was no answer
     unread: int = 0
     pages: int = 0
@@ -82,11 +83,18 @@ class Client:
         """The only host that may be asked; None: the provider's own."""
         return urlsplit(self.config.api_base).hostname if self.config.api_base else None
 
-    def ask(self, prompt: Prompt, as_json: Mapping[str, Any] | None = None, sample: int = 0) -> Reply:
+    def ask(
+        self,
+        prompt: Prompt,
+        as_json: Mapping[str, Any] | None = None,
+        sample: int = 0,
+        patience: float | None = None,
+    ) -> Reply:
         """One answered call; `as_json` is the JSON schema of the answer, which the provider is held to where it can.
 
         A prompt that is asked several times gets another seed for each `sample`, where the provider takes one. The
         caller numbers the samples, so that a resumed run, which asks only for some of them, goes on with the right one.
+        `patience`: seconds for which it is tried, if fewer than `llm.retry_seconds`.
         Raises `LLMError` for what retrying cannot mend (key, credit, address) and for what did not pass in time.
         """
         if self.offline:
@@ -95,7 +103,10 @@ class Client:
             text = answer(prompt.system, prompt.user, self._seed(sample), self.config.model.endswith("/random"))
             return Reply(text, "stop", dict(replies.NOTHING), 0.0, 0.0)
         litellm, _ = load()
-        tries = Tries(time.monotonic())  # litellm's import is no part of the call
+        cap = self.config.retry_seconds
+        tries = Tries(
+            time.monotonic(), cap if patience is None else min(patience, cap)
+        )  # litellm's import is no part of the call
         try:
             response = self._answered(prompt, as_json, tries, self._seed(sample))
         except CallFailed as failed:
@@ -117,11 +128,11 @@ class Client:
     def _answered(self, prompt: Prompt, schema: Mapping[str, Any] | None, tries: Tries, seed: int) -> Any:
         """litellm's response after as many tries as it needs. A retry may not last beyond the cap, either."""
         response: Any = None
-        for attempt in policy(self.config, self.notify, lambda: tries.waited):
+        for attempt in policy(self.config, tries.patience, self.notify, lambda: tries.waited):
             with attempt:
                 seconds = self.config.timeout_seconds
                 if attempt.retry_state.attempt_number > 1:
-                    seconds = min(seconds, max(1.0, self.config.retry_seconds - tries.seconds))
+                    seconds = min(seconds, max(1.0, tries.patience - tries.seconds))
                 response = self._try(prompt, schema, seconds, seed, tries)
         return response
 

@@ -13,9 +13,9 @@ LONGEST_WAIT = 60.0  # seconds between two tries where the server names no time
 
 
 def policy(
-    config: LLMConfig, notify: Callable[[str], None], waited: Callable[[], float] = lambda: 0.0
+    config: LLMConfig, patience: float, notify: Callable[[str], None], waited: Callable[[], float] = lambda: 0.0
 ) -> tenacity.Retrying:
-    """Tries until `llm.retry_seconds` are over; a wait that would end after that is not begun.
+    """Tries until `patience` (seconds) is over; a wait that would end after that is not begun.
 
     `waited` are seconds that do not count: those for a pace of our own.
     `notify` is told in words of each wait. What cannot pass by waiting is raised at once, as `CallFailed`.
@@ -34,7 +34,7 @@ def policy(
             notify(f"waiting {state.upcoming_sleep:.0f} s: {failed.text}")
 
     def over(state: tenacity.RetryCallState) -> bool:
-        return (state.seconds_since_start or 0.0) - waited() + state.upcoming_sleep >= config.retry_seconds
+        return (state.seconds_since_start or 0.0) - waited() + state.upcoming_sleep >= patience
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, CallFailed) and error.kind is Kind.AGAIN),

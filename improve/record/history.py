@@ -170,6 +170,7 @@ class History:
     unanswered: tuple[UnansweredRecord, ...] = ()  # calls that ended a session without a reply
     codes: tuple[CodeRecord, ...] = ()  # other versions of improve that went on with the run
     delivered: DeliveredRecord | None = None
+    outage: str = ""  # why the last session ended before the run did: a model was out of reach; "" if it did not
     link: str = ""  # the journal's last: who keeps it can tell whether any record was changed; "" if nobody asked
 
     @classmethod
@@ -189,7 +190,9 @@ class History:
         records = list(records)
         if not records or records[0].kind != "run":
             raise ValueError("a journal starts with the record of kind 'run'")
-        tests = {record.data["which"]: cast(TestRecord, record.data) for record in records if record.kind == "test"}
+        outages = [record.data for record in records if record.kind == "outage"]
+        tests: dict[str, TestRecord] = dict(outages[-1]) if outages else {}
+        tests |= {record.data["which"]: cast(TestRecord, record.data) for record in records if record.kind == "test"}
         finished = [record.data for record in records if record.kind == "finished"]
         audits = [record.data for record in records if record.kind == "audit_data"]
         delivered = [record.data for record in records if record.kind == "delivered"]
@@ -209,6 +212,7 @@ class History:
             unanswered=tuple(cast(UnansweredRecord, record.data) for record in records if record.kind == "unanswered"),
             codes=tuple(cast(CodeRecord, record.data) for record in records if record.kind == "code"),
             delivered=cast(DeliveredRecord, delivered[-1]) if delivered else None,
+            outage=outages[-1]["reason"] if outages and records[-1].kind == "outage" else "",
             link=link,
         )
 

@@ -11,7 +11,8 @@ A run writes, in this order:
     finished                                 once
 
 Between any two of them may stand notes, which are no steps: `code` (from there on, the run was carried out by another
-version of improve), `server` (what a model's server taught) and `unanswered` (a call that got no reply).
+version of improve), `server` (what a model's server taught), `unanswered` (a call that got no reply) and `outage` (what
+was tested when a session ended for that).
 
 Iteration 0 is the first pipeline; it has no proposal. Under strategy=global there are three engineers in an iteration,
 under zero_shot and best_of_n nobody but the one prompt of each pipeline: no proposals, and empty summaries. Keys named
@@ -218,6 +219,14 @@ class StopRecord(TypedDict):
 
     budget: str  # the key of the budget that did not suffice: "budget.usd", …
     reason: str
+
+
+class OutageRecord(TypedDict):
+    """kind `outage`: a session ended because a model was out of reach; its best pipeline so far was tested."""
+
+    reason: str
+    first: TestRecord
+    best: TestRecord
 
 
 class FinishedRecord(TypedDict):

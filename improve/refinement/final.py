@@ -31,7 +31,7 @@ def score_test(workshop: Workshop) -> None:
     if workshop.incumbent is None or workshop.first is None:
         return
     iterations = {"first": workshop.first, "best": workshop.incumbent.iteration}
-    done: dict[int, dict[str, Any]] = {}
+    done = _tested_before(workshop)
     for which, iteration in iterations.items():
         if workshop.trials.journal.peek("test-best") is None:
             workshop.trials.executor.expect(("test", workshop.incumbent.iteration))
@@ -43,6 +43,29 @@ def score_test(workshop: Workshop) -> None:
 
         done[iteration] = workshop.trials.journal.once(f"test-{which}", "test", once)
     _write_worst(workshop, done[iterations["best"]])
+
+
+def test_meanwhile(workshop: Workshop, reason: str) -> None:
+    """Test the best pipeline so far, because a model is out of reach: a note, since a resumed run may go further.
+
+    No pipeline's test predictions are scored twice, and the scores choose nothing.
+    """
+    best, journal = workshop.incumbent, workshop.trials.journal
+    if best is None or workshop.first is None:
+        return
+    done = _tested_before(workshop)
+    for iteration in dict.fromkeys((workshop.first, best.iteration)):
+        if iteration not in done:
+            trials = workshop.trials
+            done[iteration] = _test("best", iteration, trials.executor, trials.dataset, trials.folder)
+    first, last = done[workshop.first], done[best.iteration]
+    journal.note("outage", {"reason": reason, "first": {**first, "which": "first"}, "best": {**last, "which": "best"}})
+
+
+def _tested_before(workshop: Workshop) -> dict[int, dict[str, Any]]:
+    """The test scores that sessions left which a model's outage ended, by iteration."""
+    notes = workshop.trials.journal.notes("outage")
+    return {note[which]["iteration"]: note[which] for note in notes for which in ("first", "best")}
 
 
 def _test(which: str, iteration: int, executor: LocalExecutor, dataset: Dataset, folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from improve.agents.brief import Brief, shown_context
 from improve.agents.team import Team
@@ -34,7 +34,7 @@ from improve.record.history import History
 from improve.record.journal import JOURNAL, LOCK, Journal
 from improve.record.provenance import check_resume
 from improve.record.space import full_disk
-from improve.refinement.final import score_test
+from improve.refinement.final import score_test, test_meanwhile
 from improve.refinement.loop import refine
 from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
@@ -79,6 +79,10 @@ def run(config: Config, resume: str | None = "") -> Path:
         if full is None:
             raise
         raise full from error
+    except LLMError:
+        if past_of(folder) is not None and History.read(folder).outage:
+            print_end_card(History.read(folder), folder)
+        raise
     if finished:
         print(f"{folder} holds this run already, finished: seed={config.seed + 1} makes another.")
         if History.read(folder).ended_by_budget:
@@ -136,7 +140,10 @@ class Session:
                 look_from_inside(executor, self.secrets)
             if not self.finished and not journal.resumed:
                 executor.expect(("smoke", 0))
-            ended = refine(workshop)
+            try:
+                ended = refine(workshop)
+            except LLMError as error:
+                self._leave(workshop, error)
             score_test(workshop)
             self._export(workshop, journal)
             journal.once("finished", "finished", lambda: self._totals(workshop, ended))
@@ -144,6 +151,17 @@ class Session:
             executor.close()
         self._report()
         self._require_score(workshop)
+
+    def _leave(self, workshop: Workshop, error: LLMError) -> NoReturn:
+        """A model is out of reach: what is reached is tested and exported, and the same command goes on later."""
+        best = workshop.incumbent
+        if best is None:
+            raise error
+        test_meanwhile(workshop, error.what)
+        self._export(workshop)
+        where = "the first pipeline" if best.iteration == workshop.first else f"that of iteration {best.iteration}"
+        said = f"The best pipeline so far, {where}, is tested and exported: {self.folder / 'best'}"
+        raise LLMError(f"{error.what}\n  {said}", error.fix) from error
 
     def _prepare(self, display: Display) -> LocalExecutor:
         """The images, what can be used, and where code runs."""

@@ -60,16 +60,30 @@ class Amount:
 
 
 @dataclass(frozen=True)
+class Usual:
+    """How calls of a role go: how many for each of the lowest case, and their tokens (None: as there)."""
+
+    calls: float
+    read: float | None = None
+    written: float | None = None
+
+
+AS_LOWEST = Usual(1.0)
+
+
+@dataclass(frozen=True)
 class Line:
     """One kind of role."""
 
     who: str
     low: Amount
     high: Amount
+    typical: Amount
 
     @classmethod
     def sum(cls, lines: Sequence[Line]) -> Line:
-        return cls("all", Amount.sum(line.low for line in lines), Amount.sum(line.high for line in lines))
+        parts = ((line.low for line in lines), (line.high for line in lines), (line.typical for line in lines))
+        return cls("all", *map(Amount.sum, parts))
 
 
 @dataclass(frozen=True)
@@ -85,10 +99,19 @@ class Estimate:
         return Line.sum(self.lines)
 
 
-def estimate(config: Config, examples: Mapping[Role, Example], re_asks: int) -> Estimate:
-    """The estimate of a checked configuration. `re_asks`: further tries at a reply that cannot be read."""
+def estimate(
+    config: Config, examples: Mapping[Role, Example], re_asks: int, usual: Mapping[Asked, Usual] | None = None
+) -> Estimate:
+    """The estimate of a checked configuration. `re_asks`: further tries at a reply that cannot be read.
+
+    `usual`: how calls usually go; where a role is not in it, as in the lowest case.
+    """
     low, high = _calls(config, re_asks)
-    lines = tuple(_line(config, examples, who, low[who], high[who]) for who in ROLES if high[who])
+    lines = tuple(
+        _line(config, examples, who, low[who], high[who], (usual or {}).get(who, AS_LOWEST))
+        for who in ROLES
+        if high[who]
+    )
     return Estimate(lines, 1 + config.strategy.iterations, config.executor.fit_seconds)
 
 
@@ -108,14 +131,27 @@ def _times(asked: Counter[Asked], factor: int) -> Counter[Asked]:
     return Counter({who: factor * count for who, count in asked.items()})
 
 
-def _line(config: Config, examples: Mapping[Role, Example], who: Asked, low: int, high: int) -> Line:
+def _line(config: Config, examples: Mapping[Role, Example], who: Asked, low: int, high: int, usual: Usual) -> Line:
     """Of several roles the cheapest for the lowest case and the dearest for the worst."""
     amounts = [_amounts(config, examples[role], who, role, low, high) for role in ROLES[who]]
     lowest, worst = min((a for a, _ in amounts), key=_dear), max((b for _, b in amounts), key=_dear)
     if any(amount.usd is None for pair in amounts for amount in pair):
         # One of the roles may be dearer than all whose price is known.
         lowest, worst = (dataclasses.replace(amount, usd=None) for amount in (lowest, worst))
-    return Line(who, lowest, worst)
+    likely = [_typical(config, examples[role], role, low, usual) for role in ROLES[who]]
+    middle = sorted(likely, key=_dear)[len(likely) // 2]  # of three engineers the second
+    if any(amount.usd is None for amount in likely):
+        middle = dataclasses.replace(middle, usd=None)
+    return Line(who, lowest, worst, middle)
+
+
+def _typical(config: Config, example: Example, role: Role, low: int, usual: Usual) -> Amount:
+    llm, calls = llm_of(config, role), round(low * usual.calls)
+    if not asks_a_model(llm):
+        return Amount(calls, 0, 0, 0.0)
+    read = usual_tokens(example.prompt.system + example.prompt.user) if usual.read is None else round(usual.read)
+    written = usual_tokens(example.reply) if usual.written is None else round(usual.written)
+    return Amount(calls, calls * read, calls * written, _usd(llm, calls, read, written))
 
 
 def _dear(amount: Amount) -> tuple[float, int]:

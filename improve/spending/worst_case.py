@@ -6,19 +6,14 @@ is read as the file that it is.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+from improve.config.listed import listed
 from improve.config.schema import LLMConfig
 from improve.domain import Prompt
 from improve.spending.prices import Price, price_of
 
-TABLE = "model_prices_and_context_window_backup.json"
 CHARACTERS_A_TOKEN = 3.5  # of English text and Python
 # What a provider may add to the tokens of the two texts: the marks around messages and the template's own words.
 TOKENS_AROUND = 64
@@ -60,20 +55,8 @@ def usual_tokens(text: str) -> int:
 
 def known_price(config: LLMConfig, input_tokens: int = 0) -> Price | None:
     """The price of a model for a prompt of this length; None where it is not known, which is not the same as free."""
-    return price_of(config, _listed(), input_tokens)
+    return price_of(config, listed(), input_tokens)
 
 
 def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
-
-
-@functools.cache
-def _listed() -> dict[str, Any]:
-    """litellm's prices by model. Empty where its package has no such file: then no price is known."""
-    found = importlib.util.find_spec("litellm")
-    for folder in (found.submodule_search_locations or ()) if found else ():
-        path = Path(folder) / TABLE
-        if path.is_file():
-            listed: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return listed
-    return {}
