@@ -70,7 +70,11 @@ def _option(text: str, overrides: Sequence[str]) -> ConfigError | None:
     options = [line.strip() for line in listed if line.startswith("\t")]
     options = options or [file.stem for file in (CONF / group).glob("*.yaml")]
     options += PLUGINS.get(group, {})
-    return ConfigError(f"there is no {group}={name}.", nearest(name, options))
+    fix = nearest(name, options)
+    if group == "llm":
+        fix += f"; any other model: an option of a like provider with llm.model=PROVIDER/{name}, or your own"
+        fix += f" DIR/llm/{name}.yaml, given by --config-dir DIR"
+    return ConfigError(f"there is no {group}={name}.", fix)
 
 
 def _several(text: str, overrides: Sequence[str]) -> ConfigError | None:
