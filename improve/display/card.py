@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -28,6 +29,8 @@ from improve.record.kinds import TestRecord
 
 BEST = "best"  # the folder that a user takes away
 PAGE = "run.html"
+
+COPIED = ("model", "predict", "verify", "resume", "page", "folder")
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,18 @@ def print_end_card(
     from rich.text import Text
 
     console = Console(file=writer.stream, highlight=False, markup=False, emoji=False)
-    for line, style in lines:
-        # No frame and no hard wrapping, so that a command can be copied whole.
-        console.print(Text(writer.fit(line), style), soft_wrap=True)
+    for row, (line, style) in zip(rows, lines, strict=True):
+        # What can be copied stays in one line, and no frame stands around it; sentences break between words.
+        wrapped = [line] if row.label in COPIED else fill(line, console.width, " " * (width + 2))
+        for part in wrapped:
+            console.print(Text(writer.fit(part), style), soft_wrap=True)
+
+
+def fill(line: str, width: int, indent: str) -> list[str]:
+    """A line in several of at most `width` characters, broken between words alone; longer words stay whole."""
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    ) or [""]
 
 
 def card_rows(history: History, run_folder: Path, resume: str = "", tracked: str = "") -> list[Row]:

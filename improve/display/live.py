@@ -96,20 +96,26 @@ class RichDisplay:
         history = progress.history
         if history is None:
             return self._text(progress.phase.text or "starting")
+        width = min(WIDTH, self._console.width)
+        title = self._text(f" {short_headline(history)} ", "bold", wrap=True)
         rows: list[RenderableType] = [self._bar(history), self._marks(history)]
+        if title.cell_len > width - 4:  # rich would cut it: names are shown whole
+            rows.insert(0, self._text(short_headline(history), "bold", wrap=True))
+            title = Text()
         if progress.phase.text:
-            self._spinner.update(text=self._text(self._role(progress.phase)))
+            since = f" · {duration(progress.in_phase)}" if progress.in_phase >= 1 else ""
+            self._spinner.update(text=self._text(self._role(progress.phase) + since, wrap=True))
             rows.append(self._spinner)
-        rows.append(self._text("best so far: ", "dim") + self._text(best_so_far(history), "bold"))
+        rows.append(self._text("best so far: ", "dim", wrap=True) + self._text(best_so_far(history), "bold", wrap=True))
         left = "" if progress.left is None else f" · about {duration(progress.left)} left"
-        rows.append(self._text(f"{cost(history)} · {duration(progress.elapsed)} elapsed{left}", "dim"))
+        rows.append(self._text(f"{cost(history)} · {duration(progress.elapsed)} elapsed{left}", "dim", wrap=True))
         return Panel(
             Group(*rows),
-            title=self._text(f" {short_headline(history)} ", "bold"),
+            title=title,
             title_align="left",
             border_style="blue",
             box=box.ROUNDED,
-            width=min(WIDTH, self._console.width),
+            width=width,
         )
 
     def _bar(self, history: History) -> RenderableType:
@@ -158,13 +164,20 @@ class RichDisplay:
         if iteration is None or iteration.outcome is None:
             return
         told = outcome(iteration)
-        line = Text()
-        line.append(f"{told.number:>3} ", "dim")
-        line.append(self._writer.fit(f"{told.label:<8} "), COMPONENT_STYLES.get(told.label, "white"))
-        line.append(self._writer.mark(told.verdict) + " ", VERDICT_STYLES[told.verdict])
-        line.append(self._writer.fit(told.change or told.said) + "  ", VERDICT_STYLES[told.verdict])
-        line.append(self._writer.fit(told.reason), "dim")
-        self._console.print(line, no_wrap=True, overflow=self._overflow)
+        line = Table.grid(padding=(0, 1, 0, 0))
+        for width in (3, 8, 1):
+            line.add_column(no_wrap=True, min_width=width)
+        line.add_column(overflow="fold")  # on a narrow terminal in several lines: nothing of it is left out
+        verdict = VERDICT_STYLES[told.verdict]
+        line.add_row(
+            Text(f"{told.number:>3}", "dim"),
+            Text(self._writer.fit(told.label), COMPONENT_STYLES.get(told.label, "white")),
+            Text(self._writer.mark(told.verdict), verdict),
+            Text.assemble(
+                (self._writer.fit(told.change or told.said), verdict), "  ", (self._writer.fit(told.reason), "dim")
+            ),
+        )
+        self._console.print(line)
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(self._text(text, style, wrap=True))

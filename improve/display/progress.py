@@ -56,7 +56,22 @@ class Progress:
         self._elapsed = 0.0
         self._began = datetime.now(timezone.utc)
         self.history: History | None = None
-        self.phase = Phase()
+        self._phase, self._phase_began = Phase(), now()
+
+    @property
+    def phase(self) -> Phase:
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        if (phase.iteration, phase.stage) != (self._phase.iteration, self._phase.stage):
+            self._phase_began = self._now()
+        self._phase = phase
+
+    @property
+    def in_phase(self) -> float:
+        """Seconds since the present stage began, whatever its detail."""
+        return self._now() - self._phase_began
 
     def add(self, record: Record) -> None:
         now = self._now()

@@ -159,6 +159,7 @@ class LocalExecutor:
             kind = event.get("event")
             if kind == "plan":
                 length = Length.told(event)
+                self.phase(iteration, stage, self._planned(length))
                 # Not before: their start would take its time from the steps that the plan was made by.
                 self._expect_all(expected)
             elif kind == "epoch" and len(rows) < MAX_ROWS:
@@ -178,6 +179,11 @@ class LocalExecutor:
         self._require_room(failure)
         shown = self._samples(iteration, sampled) if sampled is not None and failure is None else None
         return Fit(failure, outcome.seconds, tuple(rows), length, shown)
+
+    def _planned(self, length: Length) -> str:
+        """What a training is going to do, so that one of a single epoch tells, too, how far it is."""
+        steps = f"{length.planned_steps:,} steps in " if length.planned_steps else ""
+        return f"{steps}at most {self.config.fit_seconds:g} s"
 
     def _expect_all(self, keys: list[Key]) -> None:
         """Have these cells started in this order, once."""

@@ -145,7 +145,8 @@ class Session:
             except LLMError as error:
                 self._leave(workshop, error)
             score_test(workshop)
-            self._export(workshop, journal)
+            self._export(workshop)
+            self._compare_delivered(workshop, journal)
             journal.once("finished", "finished", lambda: self._totals(workshop, ended))
         finally:
             executor.close()
@@ -208,7 +209,7 @@ class Session:
         gpus = int(machine.uses_gpu(executor))  # a training holds one
         return Training(hard_limit(executor.fit_seconds), gpus, counts["test"] / counts["selection"])
 
-    def _export(self, workshop: Workshop, journal: Journal) -> None:
+    def _export(self, workshop: Workshop) -> None:
         best, executor = workshop.incumbent, workshop.trials.executor
         if best is None:
             return
@@ -221,7 +222,11 @@ class Session:
             machine.library_versions(),
             self.order.backend.author,
         )
-        if not self.finished or journal.upcoming == "delivered":  # runs of earlier versions have no such record
+
+    def _compare_delivered(self, workshop: Workshop, journal: Journal) -> None:
+        """Show that what is delivered is what was scored. Runs of earlier versions have no such record."""
+        best, executor = workshop.incumbent, workshop.trials.executor
+        if best is not None and (not self.finished or journal.upcoming == "delivered"):
             compare = partial(compare_delivered, executor, self.folder / "best", best.iteration)
             journal.once("delivered", "delivered", compare)
 
