@@ -10,7 +10,6 @@ A recipe is three digits, the options of data, model and training; `tasks()[name
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,10 +90,17 @@ def predictions(dataset: str, way: str = "best", kind: str = "replicate", folder
     classes = {s: np.array([unpack_numbers(r["ways"][way][f"{s}_classes"]) for r in records]) for s in kept}
     probabilities: dict[str, np.ndarray] = {}
     if way == ("average" if kind == "refit" else "best"):
-        unpack = functools.partial(unpack_probabilities, classes=count)
-        packed = {s: [r["ways"][way][f"{s}_probabilities"] for r in records] for s in kept}
-        probabilities = {split: np.array([unpack(text) for text in texts]) for split, texts in packed.items()}
+        for split in kept:
+            packed = [unpack_probabilities(r["ways"][way][f"{split}_probabilities"], count) for r in records]
+            probabilities[split] = np.array([_untied(p, c) for p, c in zip(packed, classes[split], strict=True)])
     return Predictions(_frame(records, way), classes, probabilities, _labels(task))
+
+
+def _untied(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """N × K with the class that was predicted ahead of those that share its step of the scale."""
+    rows = np.arange(len(classes))
+    probabilities[rows, classes] = 1.001 * probabilities.max(axis=1)
+    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
 
 
 def _kept(kind: str) -> tuple[str, ...]:

@@ -175,7 +175,9 @@ def context(bank: Bank, task: Task, job: Job) -> dict[str, Any]:
         "mean": list(data.mean), "std": list(data.std), "train_images": data.counts["train"],
         "images_per_class": list(data.images_per_class),
         "seed": product.seed_of(job.seed, f"{task.name} {job.recipe} {job.kind}"),
-        "fit_seconds": 1e6, "threads": 1, "workers": 0, "accelerator": "cpu", "pretrained": bank.weights,
+        # As many steps as its epochs have, however long they take.
+        "steps": 10**9, "fit_seconds": 1e6, "keep": "best",
+        "threads": 1, "workers": 0, "accelerator": "cpu", "pretrained": bank.weights,
         # A refit keeps its last weights: the images that it is validated on are among those that it learns from.
         "validation_fraction": 0.01 if job.kind == "refit" else 0.1,
     }  # fmt: skip
@@ -227,6 +229,7 @@ def describe(bank: Bank) -> None:
             "settings": task.settings, "fingerprint": data.fingerprint, "classes": list(data.class_names),
             "counts": dict(data.counts), "epochs": task.epochs, "batch_size": task.batch_size,
             "options": task.options(), "recipes": [name for name, _ in recipes(task)],
+            "code": product.code(settings for _, settings in recipes(task)),
             "labels": {split: pack_numbers(data.labels(split)) for split in ("selection", "test")},
         }  # fmt: skip
         before = written.get("tasks", {}).get(task.name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from improve.expert.recipe import DataRecipe, ModelRecipe, TrainingRecipe, chang
 from improve.pipeline.export import TEMPLATE
 from improve.pipeline.weights import usable_weights
 
-__all__ = ["dataset", "pretrained", "seed_of", "sources", "template"]
+__all__ = ["code", "dataset", "pretrained", "seed_of", "sources", "template"]
 
 KINDS: Mapping[str, Any] = {"data": DataRecipe(), "model": ModelRecipe(), "training": TrainingRecipe()}
 
@@ -35,6 +36,16 @@ def pretrained(cache: Path) -> dict[str, dict[str, Any]]:
 def sources(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """The three components that the rule-based expert writes for the settings of each."""
     return {name: write(changed(recipe, settings[name])) for name, recipe in KINDS.items()}
+
+
+def code(recipes: Iterable[Mapping[str, Mapping[str, Any]]]) -> str:
+    """A digest of what trains: the template, and the components of the recipes. With another one, trainings differ."""
+    digest = hashlib.sha256()
+    for path in sorted(TEMPLATE.glob("*.py")):
+        digest.update(path.read_bytes())
+    for settings in recipes:
+        digest.update("".join(sources(settings).values()).encode())
+    return digest.hexdigest()
 
 
 def seed_of(seed: int, words: str) -> int:

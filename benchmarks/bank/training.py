@@ -61,9 +61,9 @@ class Keeper(pl.Callback):
         self.save(module, "average")
 
     def save(self, module: nn.Module, way: str) -> None:
-        (train,) = product.template("train")
+        (keeping,) = product.template("keeping")
         (self.out / way).mkdir(parents=True, exist_ok=True)
-        train.save_weights(module, self.out / way)
+        keeping.save_weights(keeping.copied(module), self.out / way)
 
 
 def measure_statistics(module: nn.Module, data: Any) -> None:
@@ -126,8 +126,7 @@ def train(job: Job, context_values: dict[str, Any], folders: dict[str, Path], pr
     keeper, refit = Keeper(folders["work"]), job.kind == "refit"
     parts = Observed(components.load_components(), keeper, refit)
     events: list[dict[str, Any]] = []
-    # A limit that limits nothing: the training is not laid out by its time.
-    train_module.fit(parts, context, folders["train"], folders["work"], events.append, limit={})
+    train_module.fit(parts, context, folders["train"], folders["work"], events.append)
     curve = [row for row in events if row.get("event") == "epoch"]
     validation = [round(row["validation_accuracy"], 5) for row in curve]
     record: dict[str, Any] = {
