@@ -156,7 +156,9 @@ def test_the_first_layers_alone_may_be_frozen(lib: SimpleNamespace, task: Any, f
 
 
 def test_a_smoke_run_computes_features_of_few_images(lib: SimpleNamespace, task: Any, folder: Path) -> None:
-    parts = components(model=BACKBONE.replace("frozen = 1.0", "frozen = 1.0; probe = True"), training="\nbatch_size = 4\n")
+    parts = components(
+        model=BACKBONE.replace("frozen = 1.0", "frozen = 1.0; probe = True"), training="\nbatch_size = 4\n"
+    )
     lib.smoke.smoke(parts, task, folder)
     assert parts.model.Model.seen < 80
 
