@@ -41,6 +41,8 @@ UNKNOWN = (2000.0, 10.0, 2.0)
 PLANNED_SHARE = 0.95
 FULL_SHARE = 0.92
 FIRST_SHARE = 0.3
+# Of an epoch in which all layers learn: the features of all images, once; and an epoch of a classifier alone on them.
+ONCE, HEAD_ALONE = 0.35, 0.002
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,18 @@ def training_seconds(recipes: Recipes, task: Task) -> float:
     validation = 0.1 * 0.33 * {"shifted": 4, "mirrored": 2}.get(model.views, 1) * epochs
     learning: float = epochs
     if model.family == "pretrained":
-        head_only = min(epochs, model.frozen_epochs)
+        if computed_once(recipes):
+            # One forward pass over all images, and then what is behind the frozen layers.
+            return epoch_seconds(recipes, task) * (ONCE + epochs * max(HEAD_ALONE, 0.8 * (1 - model.frozen) ** 2))
+        head_only = epochs * model.thaw
         learning = (epochs - head_only) * _learning_share(model.frozen) + head_only * _learning_share(1.0)
     return epoch_seconds(recipes, task) * (learning + validation)
+
+
+def computed_once(recipes: Recipes) -> bool:
+    """Whether a pretrained network's frozen layers are computed once: images come unchanged or mirrored to them."""
+    plain = DataRecipe(size=recipes.data.size, flip=recipes.data.flip, balanced=recipes.data.balanced)
+    return recipes.model.frozen > 0 and not recipes.model.thaw and recipes.data == plain
 
 
 def _learning_share(frozen: float) -> float:
@@ -139,7 +150,7 @@ def measured_slowness(log: Log, task: Task, present: Recipes) -> float:
     done = changed(present.training, {"epochs": log.epochs}) if log.epochs else present.training
     expected = share_used(Recipes(present.data, present.model, done), task)
     measured = [log.time_used] if log.time_used else []
-    if log.fitting and log.epochs and not present.model.frozen_epochs:
+    if log.fitting and log.epochs and not present.model.thaw:
         # The epochs that fit were computed for nearly all of the limit, from steps that were tried out.
         measured.append(PLANNED_SHARE * log.epochs / log.fitting)
     if not measured or expected <= 0:

@@ -12,6 +12,7 @@ from improve.expert.situation import label_depends_on_direction, natural_photos
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 30
 PRETRAINED_SIDE = 160  # pixels: pretrained features want fine images, and frozen layers are cheap
 FINEST_WITHOUT = 48  # pixels below which pretrained features see too little to begin with
+PROBED_RATE, PROBED_EPOCHS = 1e-4, 3  # a classifier that starts as the best linear one has little left to learn
 QUICK_SIDE = 64  # pixels that are enough to begin with on a CPU
 
 
@@ -27,18 +28,27 @@ def first_recipes(task: Task, failed: str = "") -> Recipes:
     side = task.side if task.gpu or task.side <= (PRETRAINED_SIDE if pretrained else 96) else QUICK_SIDE
     data = DataRecipe(size=0 if side == task.side else side, flip=photos and not label_depends_on_direction(task))
     if pretrained:
-        model = ModelRecipe(family="pretrained", name=best_pretrained(task.pretrained), frozen=1.0)
+        model = ModelRecipe(
+            family="pretrained",
+            name=best_pretrained(task.pretrained),
+            frozen=1.0,
+            probe=True,
+            views="mirrored" if data.flip else "",
+            label_smoothing=0.1,
+        )
     else:
         model = designs.plain(side)
     training = TrainingRecipe(
-        lr=0.002 if pretrained else 0.001,
+        lr=PROBED_RATE if pretrained else 0.001,
         backbone_lr=0.3 if pretrained else 1.0,
         batch_size=128 if task.train_images >= 20_000 else 64 if task.train_images >= 800 else 32,
         schedule="cosine",
     )
     recipes = Recipes(data, model, training)
+    if pretrained:
+        return recipes.changed({"epochs": PROBED_EPOCHS})
     epochs = cost.epochs_for(cost.FIRST_SHARE, recipes, task)
-    return recipes.changed({"epochs": min(MOST_EPOCHS, max(1 if pretrained else FEWEST_EPOCHS, epochs))})
+    return recipes.changed({"epochs": min(MOST_EPOCHS, max(FEWEST_EPOCHS, epochs))})
 
 
 def _simplest(task: Task, failed: str) -> Recipes:
@@ -61,7 +71,7 @@ def plan(recipes: Recipes, task: Task) -> str:
     data, model, training = recipes.data, recipes.model, recipes.training
     variations = "mirrored at random" if data.flip else "without augmentation, to see first what overfits"
     network = (
-        f"{model.name} with its pretrained weights, frozen, and a new classifier"
+        f"{model.name} with its pretrained weights, frozen, and the best linear classifier on its features"
         if model.family == "pretrained"
         else f"a plain convolutional network, {'-'.join(map(str, model.widths))} channels"
     )

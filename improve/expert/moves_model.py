@@ -165,12 +165,17 @@ def _fine_tuning(now: Situation) -> Iterator[Idea]:
             "Frozen layers cannot be spoilt by few images, and cost less time.",
             f"Freeze the first {tighter:.0%} of the backbone's layers.",
         )  # fmt: skip
-        if now.recipes.training.epochs >= 3:
-            frozen = max(1, now.recipes.training.epochs // 5) if not present.frozen_epochs else 0
+        if not present.probe:
             yield Idea(
-                "classifier-first", "model", {"frozen_epochs": frozen}, 0.05,
+                "classifier-first", "model", {"probe": True}, 0.08,
                 "A new classifier sends large, meaningless gradients into the pretrained layers at first.",
-                f"Let the classifier alone learn for the first {frozen} epochs, then unfreeze the backbone.",
+                "Let the classifier start as the best linear one for the features (probe = True).",
+            )  # fmt: skip
+        if not present.thaw:
+            yield Idea(
+                "thaw-later", "model", {"thaw": 0.2}, 0.03,
+                "What the new classifier asks of the pretrained layers is worth little before it has learnt.",
+                "Let the classifier alone learn in the first fifth of the training, then thaw the backbone.",
             )  # fmt: skip
     for name in now.task.pretrained:
         if name != present.name:

@@ -12,6 +12,7 @@ from improve.expert.situation import Situation
 
 ADAMW_RATE, SGD_RATE = 0.015, 0.2  # highest rates of a one-cycle schedule that small normalised networks like
 FINE_TUNING_RATE = 0.002
+PROBED_RATE = 3e-4  # where the classifier starts as the best linear one: higher rates only spoil it
 
 
 def training_ideas(now: Situation) -> Iterator[Idea]:
@@ -95,8 +96,11 @@ def _about_time(now: Situation) -> str:
 
 def _best_rate(now: Situation) -> float:
     training = now.recipes.training
-    if now.recipes.model.family == "pretrained":
-        return FINE_TUNING_RATE if now.recipes.model.frozen < 1 else 0.005
+    model = now.recipes.model
+    if model.family == "pretrained":
+        if model.probe:
+            return PROBED_RATE
+        return FINE_TUNING_RATE if model.frozen < 1 else 0.005
     if training.optimizer == "sgd":
         return SGD_RATE
     return ADAMW_RATE if training.batch_size >= 48 else ADAMW_RATE * 0.6

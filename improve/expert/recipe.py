@@ -62,7 +62,8 @@ class ModelRecipe:
     drop_path: float = 0.0  # stochastic depth
     label_smoothing: float = 0.0
     frozen: float = 0.0  # share of a pretrained network's layers, from its input on, that never learn
-    frozen_epochs: int = 0  # epochs in which only the new head of a pretrained network learns
+    thaw: float = 0.0  # share of the training in which only the new head of a pretrained network learns
+    probe: bool = False  # whether that head starts as the best linear classifier of the features
     views: str = ""  # shifted | mirrored: how new images are looked at more than once (test-time augmentation)
 
     def depth(self, stage: int) -> int:
@@ -72,7 +73,7 @@ class ModelRecipe:
     component: ClassVar[Component] = "model"
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
         "stem": (1, 4), "widths": (4, 1024), "blocks": (0, 6), "dropout": (0, 0.7), "drop_path": (0, 0.5),
-        "label_smoothing": (0, 0.3), "frozen": (0, 1), "frozen_epochs": (0, 100),
+        "label_smoothing": (0, 0.3), "frozen": (0, 1), "thaw": (0, 1),
     }  # fmt: skip
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "family": ("plain", "residual", "timm", "pretrained"),

@@ -56,8 +56,6 @@ def _summary(recipe: DataRecipe) -> str:
 
 def _augmentations(recipe: DataRecipe) -> list[str]:
     parts = []
-    if recipe.flip:
-        parts.append("RandomHorizontalFlip()")
     if recipe.degrees or recipe.zoom:
         scale = f"({1 - recipe.zoom:.4g}, {1 + recipe.zoom:.4g})"
         parts.append(f"RandomAffine(degrees={recipe.degrees:.4g}, scale={scale})")
@@ -83,7 +81,12 @@ def _constructor(recipe: DataRecipe, parts: list[str]) -> list[str]:
         lines.append(f"        self.cutmix = CutMix(context.num_classes, p={recipe.cutmix:.4g})")
     if recipe.mixup:
         lines.append(f"        self.mixup = MixUp(context.num_classes, alpha={recipe.mixup:.4g})")
-    return ["    def __init__(self, context):", "        super().__init__(context)", *lines, ""] if lines else []
+    start = ["    flip = True  # half of the training images are mirrored", ""] if recipe.flip else []
+    return (
+        [*start, "    def __init__(self, context):", "        super().__init__(context)", *lines, ""]
+        if lines
+        else start
+    )
 
 
 def _transforms(recipe: DataRecipe) -> list[str]:

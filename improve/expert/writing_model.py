@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from improve.expert.recipe import ModelRecipe, comment
 
+CONSTRUCTOR = ["    def __init__(self, context):", "        super().__init__(context)"]
+
 
 def write_model(recipe: ModelRecipe) -> str:
     """The source. It works for any image size, number of channels and number of classes."""
@@ -16,14 +18,28 @@ def _file(summary: str, recipe: ModelRecipe, imports: list[str], code: list[str]
 
 
 def _class(recipe: ModelRecipe) -> list[str]:
-    """The first lines of the model's class."""
-    smoothing = [f"    label_smoothing = {recipe.label_smoothing:.4g}", ""] if recipe.label_smoothing else []
-    return [
-        "class Model(ImageClassifier):",
-        *smoothing,
-        "    def __init__(self, context):",
-        "        super().__init__(context)",
-    ]
+    """The first lines of the model's class: what it asks for in a line."""
+    lines = [f"    label_smoothing = {recipe.label_smoothing:.4g}"] if recipe.label_smoothing else []
+    # The mean over several looks at a new image is steadier than one answer.
+    lines += [f'    views = "{recipe.views}"'] if recipe.views else []
+    if recipe.family == "pretrained":
+        lines += _freezing(recipe)
+    return ["class Model(ImageClassifier):", *lines, *([""] if lines else []), *CONSTRUCTOR]
+
+
+def _freezing(recipe: ModelRecipe) -> list[str]:
+    """What of the backbone stays as it came, and how the new head starts."""
+    lines = ["    probe = True  # the classifier starts as the best linear one"] if recipe.probe else []
+    if recipe.thaw and recipe.frozen < 1:
+        return [
+            *lines,
+            *([""] if lines else []),
+            "    def frozen(self, progress):",
+            "        # A new classifier would at first spoil what the backbone has learnt: it begins alone.",
+            f"        return 1.0 if progress < {recipe.thaw:.4g} else {recipe.frozen:.4g}",
+        ]
+    # Early layers are good for all photos, and what need not learn is computed once.
+    return [*lines, f"    frozen = {recipe.frozen:.4g}  # of the backbone's layers"] if recipe.frozen else lines
 
 
 def _classifier(recipe: ModelRecipe, features: str) -> list[str]:
@@ -36,35 +52,8 @@ def _classifier(recipe: ModelRecipe, features: str) -> list[str]:
     ]
 
 
-def _forward(recipe: ModelRecipe, network: str = "self.network(%s)") -> list[str]:
-    """The end of the constructor, and `forward`."""
-    lines = [
-        "        # This layout of the memory is the faster one for convolutions, on CPUs too.",
-        "        self.to(memory_format=torch.channels_last)",
-        "",
-        "    def forward(self, images):",
-    ]
-    channels_last = "images.to(memory_format=torch.channels_last)"
-    if not recipe.views:
-        return [*lines, f"        return {network % channels_last}"]
-    views = {
-        "shifted": [
-            "        # A new image is looked at from four places, a pixel apart: the mean is steadier than one answer.",
-            "        views = [images.roll((down, right), (2, 3)) for down in (0, 1) for right in (0, 1)]",
-        ],
-        "mirrored": [
-            "        # A new image is looked at as it is and mirrored: the mean is steadier than one answer.",
-            "        views = [images, images.flip(3)]",
-        ],
-    }
-    return [
-        *lines,
-        f"        images = {channels_last}",
-        "        if self.training:",
-        f"            return {network % 'images'}",
-        *views[recipe.views],
-        f"        return torch.stack([{network % 'view'} for view in views]).mean(dim=0)",
-    ]
+def _forward(network: str = "self.network(images)") -> list[str]:
+    return ["", "    def forward(self, images):", f"        return {network}"]
 
 
 def _plain(recipe: ModelRecipe) -> str:
@@ -87,10 +76,10 @@ def _plain(recipe: ModelRecipe) -> str:
         *layers,
         *_classifier(recipe, inside),
         "        )",
-        *_forward(recipe),
+        *_forward(),
     ]
     summary = f"A plain convolutional network with {len(recipe.widths)} stages."
-    imports = ["import torch", "from template import ImageClassifier", "from torch import nn"]
+    imports = ["from template import ImageClassifier", "from torch import nn"]
     return _file(summary, recipe, imports, code)
 
 
@@ -148,9 +137,9 @@ def _residual(recipe: ModelRecipe) -> str:
         *layers,
         *_classifier(recipe, str(inside)),
         "        )",
-        *_forward(recipe),
+        *_forward(),
     ]
-    imports = ["import torch", "from template import ImageClassifier"]
+    imports = ["from template import ImageClassifier"]
     imports += ["from timm.layers import DropPath"] if recipe.drop_path else []
     summary = f"A small residual network: {total} blocks, {'-'.join(map(str, recipe.widths))} channels."
     return _file(summary, recipe, [*imports, "from torch import nn"], code)
@@ -168,9 +157,9 @@ def _timm(recipe: ModelRecipe) -> str:
         "            num_classes=context.num_classes,",
         *(f"            {option}," for option in options),
         "        )",
-        *_forward(recipe),
+        *_forward(),
     ]
-    imports = ["import timm", "import torch", "from template import ImageClassifier"]
+    imports = ["import timm", "from template import ImageClassifier"]
     return _file(f"{recipe.name} of timm, trained from scratch.", recipe, imports, code)
 
 
@@ -183,36 +172,7 @@ def _pretrained(recipe: ModelRecipe) -> str:
         *_class(recipe),
         f'        self.backbone = pretrained_backbone(context, "{recipe.name}"{options})',
         f"        self.classifier = {classifier}",
-        # Early layers are good for all photos, and what need not learn costs no time either.
-        *([f"        self.freeze({recipe.frozen:.4g})"] if recipe.frozen else []),
-        *_forward(recipe, "self.classifier(self.backbone(%s))"),
-        *_freezing(recipe),
+        *_forward("self.classifier(self.backbone(images))"),
     ]
-    imports = ["import torch", "from template import ImageClassifier, pretrained_backbone", "from torch import nn"]
+    imports = ["from template import ImageClassifier, pretrained_backbone", "from torch import nn"]
     return _file(f"{recipe.name} with pretrained weights and a new classifier.", recipe, imports, code)
-
-
-def _freezing(recipe: ModelRecipe) -> list[str]:
-    """Methods that keep layers of the backbone as they came: the early ones always, all of them at the beginning."""
-    if not recipe.frozen and not recipe.frozen_epochs:
-        return []
-    lines = [
-        "",
-        "    def freeze(self, share):",
-        '        """Let this share of the backbone\'s layers, counted from its input, stay as they came."""',
-        "        layers = [layer for layer in self.backbone.modules() if list(layer.parameters(recurse=False))]",
-        "        for number, layer in enumerate(layers):",
-        "            learns = number >= share * len(layers)",
-        "            layer.train(learns)  # a frozen layer keeps its normalisation too",
-        "            for parameter in layer.parameters(recurse=False):",
-        "                parameter.requires_grad_(learns)",
-        "",
-        "    def on_train_epoch_start(self):",
-    ]
-    if recipe.frozen_epochs:
-        return [
-            *lines,
-            "        # A new classifier would at first spoil what the backbone has learnt: it begins alone.",
-            f"        self.freeze(1.0 if self.current_epoch < {recipe.frozen_epochs} else {recipe.frozen:.4g})",
-        ]
-    return [*lines, f"        self.freeze({recipe.frozen:.4g})"]

@@ -129,7 +129,7 @@ def test_an_exported_model_predicts_where_its_pretrained_start_is_gone(lib: Simp
     parts = support.components(model=BACKBONE)
     trained = parts.build_model(support.context(pretrained=gone, restoring=True)).eval()
     (tmp_path / "work").mkdir()
-    lib.train.save_weights(trained, tmp_path / "work")
+    lib.train.save_weights(trained.state_dict(), tmp_path / "work")
     (tmp_path / "w.safetensors").write_bytes(b"")
     best = exported(tmp_path, BACKBONE, gone)
     (best / "pretrained" / "w.safetensors").unlink()

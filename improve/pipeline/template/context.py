@@ -46,6 +46,7 @@ class Context:
     fit_seconds: float = 600.0  # time limit of the training
     disk_bytes: int = 4 * 1024**3  # that it may write
     steps: int = 0  # batches that a training has instead of as many as fit in the time limit; 0: those
+    longer: float = 1.0  # factor by which a training may have more epochs than it asks for
     keep: str = "last"  # which weights a training leaves: one of `keeping.CHOICES`
     reference: Reference | None = None  # how long the training of the pipeline was that this one revises
     threads: int = 1  # CPU threads

@@ -90,7 +90,7 @@ def plan(
     data.attach(folder)
     per_epoch = len(data.train_dataloader())
     context = context.replace(train_images=len(data.train_rows), steps_per_epoch=per_epoch)
-    wanted = wanted_batches(components.trainer_kwargs(context), per_epoch)
+    wanted = int(context.longer * wanted_batches(components.trainer_kwargs(context), per_epoch))
     if context.steps:
         made = by_steps(wanted, per_epoch, context.steps)
     else:

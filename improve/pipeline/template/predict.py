@@ -63,7 +63,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=here, help="folder of weights.pt (default: this one)")
     arguments = parser.parse_args()
     sys.path.insert(0, str(here))
-    context = Context.load(here / "context.json")
+    trained = arguments.weights / "context.json"
+    context = Context.load(trained if trained.exists() else here / "context.json")
     files: list[Path] = []
     batches = read_batches(arguments.images, context, files)
     rows = np.concatenate(

@@ -6,6 +6,7 @@ DIR holds `images.npy` (uint8, N × H × W × C) and `labels.npy` (int64, N), or
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 import time
@@ -85,12 +86,15 @@ def main() -> None:
     sys.path.insert(0, str(here))
     context = Context.load(here / "context.json")
     if arguments.seconds:
-        context = context.replace(fit_seconds=arguments.seconds)
-    from class_folders import training_folder
+        longer = max(1.0, arguments.seconds / context.fit_seconds)
+        context = context.replace(fit_seconds=arguments.seconds, steps=0, longer=longer)
+    from class_folders import training_data
 
     arguments.out.mkdir(parents=True, exist_ok=True)
-    folder = training_folder(arguments.data, here, context, arguments.out)
+    folder, context = training_data(arguments.data, here, context, arguments.out)
     fit(load_components(), context, folder, arguments.out, print_report)
+    # Beside the weights: `predict.py --weights` reads the classes there.
+    (arguments.out / "context.json").write_text(json.dumps(context.as_dict(), indent=2, ensure_ascii=False) + "\n")
     print(f"weights: {arguments.out / WEIGHTS}")
 
 
