@@ -87,8 +87,8 @@ def test_requirements_are_pinned_to_what_was_used(tmp_path: Path) -> None:
 def test_everything_that_the_template_imports_is_there_or_required(tmp_path: Path) -> None:
     best = exported(tmp_path)
     required = {line.split("==")[0].replace("-", "_") for line in (best / "requirements.txt").read_text().splitlines()}
-    optional = {"pillow_heif"}  # for HEIC photos, where it is installed
-    known = required | optional | {"PIL"} | {path.stem for path in best.glob("*.py")}
+    optional = {"pillow_heif"}  # for HEIC photos, where it is installed; lightning_fabric comes with pytorch_lightning
+    known = required | optional | {"PIL", "lightning_fabric"} | {path.stem for path in best.glob("*.py")}
     for file in best.glob("*.py"):
         for name in re.findall(r"^\s*(?:import|from) (\w+)", file.read_text(), re.MULTILINE):
             assert name in known or name in support.sys.stdlib_module_names, (file.name, name)
