@@ -94,9 +94,8 @@ class Session:
         journal.listeners.append(tracker.record)
         try:
             display = make_display("none" if self.finished else self.config.display.mode)
-            with stopped_by_signals(), _closing(display):
+            with stopped_by_signals(), _followed(tracker), _closing(display):
                 self._steps(journal, display)
-                tracker.finish()
         except Interrupted:
             self._report()
             if self.resume is not None:
@@ -107,7 +106,6 @@ class Session:
             self._report()
             raise
         finally:
-            tracker.release()
             _remove_if_unused(self.folder)
             journal.close()
         return tracker.said
@@ -242,3 +240,16 @@ def _closing(display: Display) -> Iterator[None]:
         yield
     finally:
         display.close()
+
+
+@contextmanager
+def _followed(tracker: Tracker) -> Iterator[None]:
+    """Whatever ends the run, its tracking is told so, and what became of it is known; of a stopped run it is said."""
+    ended = False
+    try:
+        yield
+        ended = True
+    finally:
+        tracker.finish(stopped=not ended)
+        if tracker.said and not ended:
+            print(f"W&B: {tracker.said}", file=sys.stderr)

@@ -26,7 +26,10 @@ COLUMNS = (
     "iteration", "component", "verdict", "accuracy", "low", "high", "gain", "p_value", "best_so_far", "tokens", "usd",
     "seconds", "repairs", "failure", "reason", "feedback", "diff",
 )  # fmt: skip
-CURVES = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate", "seconds")
+OVERLAID = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+CURVES = (*OVERLAID, "learning_rate", "seconds")
+REPORTED = "self-reported"
+EPOCHS = f"{REPORTED}/epochs_of_the_run"
 
 Values = dict[str, Any]
 
@@ -104,19 +107,44 @@ def row(history: History, iteration: Iteration) -> Values:
     return _known(values)
 
 
-def curves(iteration: Iteration) -> list[Values]:
-    """The training curves of a candidate: rows whose axis is the candidate's own `…/epoch`.
+def curves(history: History, iteration: Iteration) -> list[Values]:
+    """The training curves of a candidate, an epoch a row.
 
-    They are self-reported by generated code, and named so that this is seen.
+    All candidates share the same few keys, so that W&B shows one set of panels however many iterations there are: their
+    axis is `EPOCHS`, the epochs trained so far in the run. They are self-reported by generated code, and named so that
+    this is seen.
     """
-    rows: Sequence[Mapping[str, Any]] = iteration.training.get("rows", []) if iteration.training else []
-    prefix = curve_prefix(iteration.number)
-    told = ({"epoch": at, **_known({key: row.get(key) for key in CURVES})} for at, row in enumerate(rows, 1))
-    return [{f"{prefix}/{key}": value for key, value in values.items()} for values in told]
+    before = sum(len(_epochs(past)) for past in history.iterations if past.number < iteration.number)
+    return [
+        {
+            **{f"{REPORTED}/{key}": value for key, value in _known({key: row.get(key) for key in CURVES}).items()},
+            f"{REPORTED}/iteration": iteration.number,
+            f"{REPORTED}/epoch": at,
+            EPOCHS: before + at,
+        }
+        for at, row in enumerate(_epochs(iteration), 1)
+    ]
 
 
-def curve_prefix(number: int) -> str:
-    return f"self-reported/{number:03}"
+def overlaid(history: History) -> dict[str, tuple[list[list[int]], list[list[float]], list[str]]]:
+    """For each quantity the curves of all candidates over their own epochs: epochs, values, and names of the lines."""
+    charts = {}
+    for quantity in OVERLAID:
+        lines = []
+        for iteration in history.iterations:
+            points = [
+                (at, row[quantity]) for at, row in enumerate(_epochs(iteration), 1) if row.get(quantity) is not None
+            ]
+            if points:
+                lines.append((*map(list, zip(*points, strict=True)), f"{iteration.number:03} {iteration.label}"))
+        if lines:
+            epochs, values, names = map(list, zip(*lines, strict=True))
+            charts[quantity] = (epochs, values, names)
+    return charts
+
+
+def _epochs(iteration: Iteration) -> Sequence[Mapping[str, Any]]:
+    return iteration.training.get("rows", []) if iteration.training else []
 
 
 def summary(history: History) -> Values:

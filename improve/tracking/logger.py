@@ -63,6 +63,9 @@ class Logger:
         run = self._started(history)
         rows = content.table(history, RunFiles(self.folder))
         run.log({"iterations": wandb.Table(columns=list(content.COLUMNS), data=rows)})
+        for quantity, (epochs, values, names) in content.overlaid(history).items():
+            title = f"{quantity.replace('_', ' ')} of each candidate, self-reported"
+            run.log({f"curves/{quantity}": wandb.plot.line_series(epochs, values, names, title, "epoch")})
         page = self.folder / "run.html"
         if page.is_file():
             run.log({"page": wandb.Html(str(page), inject=False)})
@@ -77,12 +80,7 @@ class Logger:
 
     def _log(self, history: History, iteration: Iteration) -> None:
         run = self._started(history)
-        prefix = content.curve_prefix(iteration.number)
-        curves = content.curves(iteration)
-        if curves:
-            run.define_metric(f"{prefix}/epoch", hidden=True)
-            run.define_metric(f"{prefix}/*", step_metric=f"{prefix}/epoch", step_sync=False)
-        for values in (*curves, content.row(history, iteration)):
+        for values in (*content.curves(history, iteration), content.row(history, iteration)):
             run.log(values)
         self._logged.add(iteration.number)
 
@@ -122,6 +120,8 @@ class Logger:
             )
             self._run.define_metric("iteration")
             self._run.define_metric("*", step_metric="iteration", step_sync=False)
+            self._run.define_metric(content.EPOCHS, hidden=True)
+            self._run.define_metric(f"{content.REPORTED}/*", step_metric=content.EPOCHS, step_sync=False)
             self._run.define_metric("selection/accuracy", step_metric="iteration", step_sync=False, summary="last,max")
         return self._run
 

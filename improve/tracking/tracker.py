@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,9 @@ ENVIRONMENT: Final = (
     "http_proxy", "https_proxy", "no_proxy", "all_proxy",
     "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_CONFIG_DIR", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_INSECURE_DISABLE_SSL",
 )  # fmt: skip
+SWEEP = "WANDB_SWEEP_ID"
+# Of a run that an agent of W&B's started: then, and only then, wandb takes these instead of what we tell it.
+OF_SWEEPS: Final = (SWEEP, "WANDB_RUN_ID", "WANDB_PROJECT", "WANDB_SWEEP_PARAM_PATH")
 
 
 def installed() -> bool:
@@ -57,6 +61,7 @@ class Tracker:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._wanted = tracking.mode != "none"
+        self._uploads = tracking.mode == "wandb"
 
     def record(self, record: Record) -> None:
         """Start the process, once the journal has something to read."""
@@ -75,21 +80,17 @@ class Tracker:
         except OSError as error:
             self.said = f"its process could not be started ({error.strerror}); {self._later()}"
 
-    def release(self) -> None:
-        """Let the process know that the run has ended, without waiting for it. May be called more than once."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-
-    def finish(self) -> None:
+    def finish(self, *, stopped: bool = False) -> None:
         """Wait for the process for at most `tracking.wait_seconds`; `said` is known then.
 
-        If it is uploading by then, it goes on by itself, within its time limit; else it is ended.
+        If it is uploading by then, it goes on by itself, within its time limit; else it is ended. Of a run that was
+        `stopped` the upload is not waited for at all.
         """
-        self.release()
         process = self._process
-        if process is None or process.stdout is None:
+        if process is None or process.stdin is None:
             return
-        state, sentence = self._listen(process)
+        process.stdin.close()  # so it knows
+        state, sentence = self._listen(process, ("done", "failed", *(["uploading"] if stopped else [])))
         if state in ("done", "uploading"):
             self.said = sentence
             return
@@ -104,14 +105,14 @@ class Tracker:
             ending = f"its process ended early (exit code {process.returncode}), see {log}"
         self.said = f"{ending}; {self._later()}"
 
-    def _listen(self, process: subprocess.Popen[bytes]) -> tuple[str, str]:
-        """The last that the process told until it ended, was done, or the time was up: its state and sentence."""
+    def _listen(self, process: subprocess.Popen[bytes], until: Collection[str]) -> tuple[str, str]:
+        """The last that the process told until it ended, was in one of these states, or the time was up."""
         assert process.stdout is not None
         deadline = time.monotonic() + self._tracking.wait_seconds
         os.set_blocking(process.stdout.fileno(), False)
         told, ended = b"", False
         state, sentence = "", ""
-        while state not in ("done", "failed") and not ended and time.monotonic() < deadline:
+        while state not in until and not ended and time.monotonic() < deadline:
             time.sleep(0.05)
             ended = process.poll() is not None
             told += process.stdout.read() or b""
@@ -127,13 +128,13 @@ class Tracker:
         command += ["--entity", tracking.entity] if tracking.entity else []
         for tag in tracking.tags:
             command += ["--tag", tag]
-        return [*command, *(["--upload"] if tracking.mode == "wandb" else [])]
+        return [*command, *(["--upload"] if self._uploads else [])]
 
     def _later(self) -> str:
         return f"later: {shlex.join(['python', *self._command()[1:]])}"
 
     def _environment(self) -> dict[str, str]:
-        names = (*ENVIRONMENT, KEY) if self._tracking.mode == "wandb" else ENVIRONMENT
+        names = [*ENVIRONMENT, *(OF_SWEEPS if SWEEP in os.environ else ()), *([KEY] if self._uploads else ())]
         kept = {name: os.environ[name] for name in names if name in os.environ}
         return {**kept, "WANDB_ERROR_REPORTING": "false"}
 

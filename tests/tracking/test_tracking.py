@@ -141,7 +141,7 @@ def test_a_run_is_written_uploaded_and_read_back(tmp_path: Path) -> None:
     assert (run["groupName"], run["jobType"], run["project"]) == ("shapes", "iterative", "proj")
     assert set(written["tags"]) == {"mine", "rule-based expert, no language model"}
 
-    # The iteration is the axis, each iteration is there once, and each candidate's curves have an axis of their own.
+    # The iteration is the axis, each iteration is there once, and the curves have an axis of their own.
     rows = [item["item"] for item in of(records, "history")]
     assert [server.rows[offset].get("iteration") for offset in sorted(server.rows)] == [
         r.get("iteration") for r in rows
@@ -149,9 +149,8 @@ def test_a_run_is_written_uploaded_and_read_back(tmp_path: Path) -> None:
     assert [row["iteration"] for row in rows if "verdict" in row] == list(range(9))
     axes = {metric.get("glob_name"): metric.get("step_metric") for metric in of(records, "metric")}
     assert axes["*"] == "iteration"
-    assert axes["self-reported/003/*"] == "self-reported/003/epoch"
-    curve = [row["self-reported/003/epoch"] for row in rows if "self-reported/003/train_loss" in row]
-    assert curve == list(range(1, 13))
+    assert axes["self-reported/*"] == "self-reported/epochs_of_the_run"
+    check_curves(rows, tmp_path)
 
     (result,) = (item["update"] for item in of(records, "summary") if "data/fingerprint" in item["update"])
     best = History.read(tmp_path).best_test
@@ -173,6 +172,39 @@ def test_a_run_is_written_uploaded_and_read_back(tmp_path: Path) -> None:
     everything = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
     for canary in (LLM_KEY, WANDB_KEY):
         assert not any(canary.encode() in text for text in (*everything, *server.sent))
+
+
+def check_curves(rows: list[dict[str, Any]], folder: Path) -> None:
+    """One set of panels, however many candidates there were: a few keys, and a chart of all their lines a quantity."""
+    curves = [row for row in rows if "self-reported/train_loss" in row]
+    assert [row["self-reported/epochs_of_the_run"] for row in curves] == list(range(1, len(curves) + 1))
+    own = [row["self-reported/epoch"] for row in curves if row["self-reported/iteration"] == 3]
+    assert own == list(range(1, 13))
+    names = {key.removeprefix("self-reported/") for row in rows for key in row if key.startswith("self-reported/")}
+    assert names == {"iteration", "epoch", "epochs_of_the_run", "train_loss"}  # of all that the made run's rows have
+    charts = {key.split(".")[0] for row in rows for key in row if key.startswith("curves/")}
+    assert charts == {"curves/train_loss_table"}
+    (file,) = folder.glob("wandb/offline-run-*/files/media/table/curves/*.json")
+    lines = json.loads(file.read_text())["data"]
+    assert Counter(name for _, name, _ in lines)["003 training"] == 12
+
+
+@needs_wandb
+def test_a_run_of_a_sweep_is_the_one_that_the_agent_asked_for(tmp_path: Path) -> None:
+    """As `wandb agent` starts it: the sweep, and the run's own name in it, come by the environment."""
+    with serving() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_BASE_URL", server.url)
+        for name, value in {"SWEEP_ID": "s1", "RUN_ID": "r1", "PROJECT": "swept"}.items():
+            patch.setenv(f"WANDB_{name}", value)
+        tracker = Tracker(TrackingConfig("wandb", "proj", wait_seconds=60), tmp_path)
+        track(tracker, Maker(tmp_path))
+        assert tracker.said == f"uploaded: {server.url}/us/swept/runs/r1"
+    (written,) = of(read_back(tmp_path), "run")
+    assert [written[key] for key in ("sweep_id", "run_id", "project")] == ["s1", "r1", "swept"]
+    assert [server.runs[0][key] for key in ("sweep", "name", "project")] == ["s1", "r1", "swept"]
+    assert (
+        Tracker(TrackingConfig("wandb"), tmp_path)._environment().keys().isdisjoint({"WANDB_SWEEP_ID", "WANDB_RUN_ID"})
+    )
 
 
 @needs_wandb
@@ -230,6 +262,27 @@ def test_a_report_is_saved_and_says_what_the_journals_say(tmp_path: Path) -> Non
     assert '"group"' in json.dumps(grid["runSets"])
     assert "shapes" in json.dumps(grid["runSets"])
     assert not any(WANDB_KEY.encode() in sent for sent in server.sent)
+
+
+@needs_wandb
+def test_of_a_stopped_run_the_upload_is_not_waited_for_but_told(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+
+    def stop(record: Any) -> None:
+        if record.key == "verdict-3":
+            raise InterruptedError
+
+    with serving(answers=False) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_BASE_URL", server.url)
+        tracker = Tracker(TrackingConfig("wandb", wait_seconds=60, sync_seconds=3), tmp_path)
+        with pytest.raises(InterruptedError):
+            maker.replay(tracker.record, stop)
+        began = time.monotonic()
+        tracker.finish(stopped=True)
+        assert time.monotonic() - began < 30
+        assert tracker.said.startswith("the upload goes on by itself; if it fails: wandb sync ")
+        assert tracker._process is not None
+        assert gone([psutil.Process(tracker._process.pid)], 60)
 
 
 # ── what must not hurt a run ──────────────────────────────────────────────────────────────────────────────────────
