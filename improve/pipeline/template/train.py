@@ -47,6 +47,7 @@ def fit(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*")
+    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # a frozen backbone is, on purpose
     warnings.filterwarnings("ignore", "ReduceLROnPlateau conditioned on metric")
     pl.seed_everything(context.seed, workers=True, verbose=False)
     context = context.replace(steps=SMOKE_STEPS) if smoke else context
