@@ -20,6 +20,9 @@ from benchmarks.bank.load import load as trainings
 from improve.judging.evidence import Tally
 
 
+Training = tuple[tuple[int, ...], NDArray[np.bool_], NDArray[np.bool_]]  # cell; right on selection, on test
+
+
 @dataclass(frozen=True)
 class World:
     """All pipelines of one data set. `cells[p]`: the options of pipeline p's components; `rows[p]`: its trainings.
@@ -65,8 +68,39 @@ class World:
         return [number for number, own in enumerate(self.rows) if len(own) >= least]
 
 
-def load(name: str, way: str = "best", folder: Path = HERE) -> World:
-    """A data set of the bank; `way`: which weights of a training were kept."""
+def load(name: str, way: str = "best", folder: Path = HERE, transplanted: bool = False) -> World:
+    """A data set of the bank; `way`: which weights of a training were kept.
+
+    `transplanted`: pipelines with fewer than `MANY` trainings get the luck of one with so many, of the same data set.
+    """
     bank = trainings(name, way, folder=folder)
     cells = [tuple(map(int, recipe)) for recipe in bank.frame["recipe"]]
-    return World.of(name, list(zip(cells, bank.selection, bank.test, strict=True)))
+    found = list(zip(cells, bank.selection, bank.test, strict=True))
+    return World.of(name, _transplanted(found) if transplanted else found)
+
+
+MANY = 5  # trainings
+
+
+def _transplanted(real: Sequence[Training]) -> list[Training]:
+    """Each training of a pipeline with few, changed as a donor's trainings differ from one of the donor's.
+
+    Where the training agrees with that one on an image, it changes with it. The donor is drawn at random. So accuracies
+    of different seeds spread, and answers change, as they do in real trainings; how pipelines differ stays real.
+    """
+    groups: dict[tuple[int, ...], list[Training]] = defaultdict(list)
+    for training in real:
+        groups[training[0]].append(training)
+    donors = [group for group in groups.values() if len(group) >= MANY]
+    made: list[Training] = []
+    for number, (cell, group) in enumerate(sorted(groups.items(), key=lambda item: item[0])):
+        if len(group) >= MANY or not donors:
+            made += group
+            continue
+        rng = np.random.default_rng([number, 16])
+        donor = donors[rng.integers(len(donors))]
+        base, reference = group[0], donor[rng.integers(len(donor))]
+        for other in donor:
+            bits = [np.where(base[k] == reference[k], other[k], base[k]) for k in (1, 2)]
+            made.append((cell, bits[0], bits[1]))
+    return made
