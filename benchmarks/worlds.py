@@ -19,7 +19,6 @@ from benchmarks.bank.load import HERE
 from benchmarks.bank.load import load as trainings
 from improve.judging.evidence import Tally
 
-
 Training = tuple[tuple[int, ...], NDArray[np.bool_], NDArray[np.bool_]]  # cell; right on selection, on test
 
 
