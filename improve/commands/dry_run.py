@@ -81,7 +81,7 @@ def print_dry_run(dry: DryRun, console: Console | None = None) -> None:
     """The whole estimate of one run, as a table."""
     console = console or Console(highlight=False, markup=False, emoji=False)
     table = Table(box=box.SIMPLE_HEAD, show_footer=False, pad_edge=False, collapse_padding=True)
-    for name in ("role", "calls", "tokens read", "tokens written", "money", "typical"):
+    for name in ("role", "calls", "read", "written", "money"):
         table.add_column(name, justify="left" if name == "role" else "right", no_wrap=True)
     for line in dry.estimate.lines:
         table.add_row(line.who, *_cells(dry.config, line))
@@ -117,22 +117,23 @@ def _cells(config: Config, line: Line) -> list[str]:
         _span(short_count(low.read), short_count(high.read)),
         _span(short_count(low.written), short_count(high.written)),
         _paid(line, not asked_models(config)),
-        _typical(line, not asked_models(config)),
     ]
 
 
 def _sentence(total: Line, free: bool) -> str:
     low, high = total.low, total.high
     tokens = _span(short_count(low.read + low.written), short_count(high.read + high.written))
-    typical = "" if free else f"typically {_typical(total, free)}, "
+    typical = "" if free else f"typically {_typical(total)}, "
     return f"{_span(f'{low.calls:,}', f'{high.calls:,}')} calls, {tokens} tokens, {typical}{_paid(total, free)}"
 
 
-def _typical(line: Line, free: bool) -> str:
+def _typical(line: Line) -> str:
     usual = line.typical
-    if free:
-        return "0 USD"
     return f"{short_count(usual.read + usual.written)} tokens" if usual.usd is None else money(usual.usd, False)
+
+
+def _paid_typically(usd: float | None) -> str:
+    return "at an unknown price" if usd is None else money(usd, False)
 
 
 def _paid(line: Line, free: bool) -> str:
@@ -157,6 +158,10 @@ def _facts(dry: DryRun) -> list[str]:
     said.append(
         f"At most {count(dry.estimate.trainings, 'training')} of up to {time_taken(dry.estimate.fit_seconds)} each."
     )
+    if models:
+        usual = dry.estimate.total.typical
+        tokens = f"{usual.calls:,} calls and {short_count(usual.read + usual.written)} tokens"
+        said.append(f"Typically {tokens}, {_paid_typically(usual.usd)}.")
     return [*said, f"The architect's first prompt: {dry.prompt}"]
 
 
