@@ -585,6 +585,21 @@ def test_hooks_freeze_and_unfreeze(lib: SimpleNamespace, folder: Path, tmp_path:
     assert not lib.torch.equal(second[0], second[steps - 1])
 
 
+def test_a_training_says_nothing_that_nobody_can_act_on(
+    lib: SimpleNamespace,
+    folder: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    """A frozen backbone is in eval mode on purpose, and workers and cores are not the engineers' to choose."""
+    frozen = "\n\nclass Model(Model):\n    def __init__(self, context):\n        super().__init__(context)\n"
+    frozen += "        self.first.eval().requires_grad_(False)\n"
+    Fit(lib, folder, tmp_path, components(model=frozen))
+    assert [str(warning.message) for warning in recwarn] == []
+    assert capfd.readouterr() == ("", "")
+
+
 def test_accumulated_gradients_make_fewer_optimiser_steps(lib: SimpleNamespace, folder: Path, tmp_path: Path) -> None:
     training = SCHEDULED.replace('"max_epochs": 500', '"max_epochs": 2, "accumulate_grad_batches": 3')
     parts = components(training=training)
