@@ -98,8 +98,10 @@ def test_finished_runs_are_skipped_at_once_also_by_other_code(tmp_path: Path) ->
     before = path.stat()
     program = (
         "import sys\nfrom improve.run import main\nimport improve.record.provenance, improve.report.study\n"
+        "import improve.study.results\n"
         "improve.record.provenance.code_hash = lambda: 'other'\n"
         "improve.report.study.write_study = lambda paths, out: out\n"
+        "improve.study.results.print_results = lambda folders: None\n"
         "code = main(sys.argv[1:])\n"
         "print('HEAVY', [name for name in ('torch', 'litellm', 'improve.session') if name in sys.modules])\n"
         "sys.exit(code)"
