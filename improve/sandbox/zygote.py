@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from improve.config.invocation import command
+from improve.config.invocation import command, install_command
 from improve.errors import SandboxError
 from improve.sandbox import visible
 from improve.sandbox.launcher import LAUNCHER
@@ -55,7 +55,7 @@ class Zygote:
         if "error" not in answer:
             self._ready = True
             return
-        fix = "install the project again: bash scripts/run.sh, or pip install --force-reinstall torch torchvision timm"
+        fix = install_command("--force-reinstall", "torch", "torchvision", "timm")
         raise SandboxError(f"What generated code needs cannot be imported: {answer['error']}", fix)
 
     def fork(self, request: Mapping[str, Any], descriptors: Mapping[str, int]) -> int:

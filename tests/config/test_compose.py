@@ -64,7 +64,6 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     [
         (["dataset=digts"], "did you mean digits"),
         (["llm=gpt4o"], "did you mean gpt-4o"),
-        (["llm=gpt5"], "llm.model=PROVIDER/gpt5, or your own DIR/llm/gpt5.yaml"),
         (["iterations=3"], "did you mean strategy.iterations?"),
         (["strategy.iteratons=3"], "did you mean strategy.iterations"),
         (["+foo=3"], "'foo'"),

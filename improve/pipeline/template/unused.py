@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 UNUSED = (
@@ -28,7 +29,11 @@ class Nothing:
 
 
 class Unused(ModuleType):
-    """Has every name, each a class of its own."""
+    """Has every name, each a class of its own. Whoever asks whether the library is there is told that it is."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, None)
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):

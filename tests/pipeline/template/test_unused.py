@@ -8,9 +8,11 @@ import sys
 from tests.support.paths import TEMPLATE
 
 PROGRAM = """
-import sys
+import importlib.util, sys
 import unused
 with unused.left_out():
+    # As torchmetrics asks where the library's metadata are not in sight.
+    assert importlib.util.find_spec("matplotlib")
     import timm, torchmetrics, pytorch_lightning
 out = ("wandb", "matplotlib")
 print([name for name in sys.modules if name.partition(".")[0] in out or name.startswith("scipy.signal")])
