@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 import torch
 from context import Context
 from keeping import Keeper
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, WeightAveraging
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 from template import ImageClassifier, ImageDataModule, NonFiniteLoss
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
