@@ -201,6 +201,20 @@ class AcceptanceConfig:
 
 
 @dataclass
+class FinishConfig:
+    """what is delivered in the end: one training of the best pipeline, or several as an ensemble"""
+
+    name: str = key(
+        MISSING,
+        "single: one training; ensemble: the mean of the probabilities of `members` trainings",
+        options=("single", "ensemble"),
+    )
+    members: int = key(
+        3, "ensemble: trainings, those of the races included; what is missing is trained after the loop", least=2
+    )
+
+
+@dataclass
 class ExecutorConfig:
     """time, memory and device of a training"""
 
@@ -284,6 +298,7 @@ class Config:
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     acceptance: AcceptanceConfig = field(default_factory=AcceptanceConfig)
+    finish: FinishConfig = field(default_factory=FinishConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     display: DisplayConfig = field(default_factory=DisplayConfig)

@@ -12,10 +12,12 @@ from improve.config.invocation import command
 from improve.display.sentences import (
     accepted_sentence,
     asking,
-    both_tests,
     comparison,
+    component_gains,
     delivered,
     doubt,
+    ensemble_tested,
+    gained,
     headline,
     replays,
     tokens_used,
@@ -83,6 +85,12 @@ def card_rows(history: History, run_folder: Path, resume: str = "", tracked: str
     rows += [Row("", text, "bold white on red") for text in warnings(history)]
     rows += _result(history)
     rows.append(Row("accepted", accepted_sentence(history)))
+    components = component_gains(history)
+    rows += (
+        [Row("gained by", f"{components} points on the selection images, which chose the changes")]
+        if components
+        else []
+    )
     rows += _cost(history)
     rows.append(Row("sandbox", f"{run['tier']}, {one_line(run['tier_description'])}"))
     if told := delivered(history):
@@ -108,6 +116,8 @@ def _result(history: History) -> list[Row]:
         if test
     ]
     if rows:
+        ensemble = ensemble_tested(history)
+        rows += [Row("ensemble", ensemble)] if ensemble else []
         return [*rows, Row("", comparison(history), "bold green" if _gained(history) else "bold")]
     at = history.iteration(history.best)
     if at is None or at.score is None or at.accuracy is None:
@@ -138,8 +148,8 @@ def _tested(test: TestRecord) -> str:
 
 
 def _gained(history: History) -> bool:
-    tests = both_tests(history)
-    return tests is not None and tests[1]["low"] > tests[0]["high"]
+    found = gained(history)
+    return found is not None and found["low"] > 0
 
 
 def _commands(history: History, run_folder: Path, resume: str) -> list[Row]:

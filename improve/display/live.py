@@ -15,7 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from improve.display.progress import Phase, Progress
-from improve.display.sentences import best_so_far, cost, data_findings, outcome, short_headline, tested, warnings
+from improve.display.sentences import (
+    best_so_far,
+    cost,
+    data_findings,
+    ensemble_tested,
+    outcome,
+    short_headline,
+    tested,
+    warnings,
+)
 from improve.display.terminal import Writer
 from improve.display.text import duration, one_line
 from improve.domain import Verdict
@@ -70,6 +79,8 @@ class RichDisplay:
                 self._say(tested(history, test) if test else "", "bold")
             elif record.kind in ("server", "llm") and record.data.get("said"):
                 self._say(one_line(record.data["said"]), "yellow")
+            elif record.kind == "ensemble":
+                self._say(f"test, ensemble: {ensemble_tested(history)}", "bold")
             elif record.kind == "finished":
                 self._progress.phase = Phase()
 

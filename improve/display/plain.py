@@ -6,7 +6,16 @@ import threading
 from typing import TextIO
 
 from improve.display.progress import Phase, Progress
-from improve.display.sentences import data_findings, finished, headline, images, outcome, tested, warnings
+from improve.display.sentences import (
+    data_findings,
+    ensemble_tested,
+    finished,
+    headline,
+    images,
+    outcome,
+    tested,
+    warnings,
+)
 from improve.display.terminal import Writer
 from improve.display.text import duration, one_line, trained
 from improve.record.history import History, Iteration
@@ -75,6 +84,8 @@ class PlainDisplay:
             return [tested(history, test)] if test else []
         if record.kind == "outage":
             return [tested(history, test) for test in (history.first_test, history.best_test) if test]
+        if record.kind == "ensemble":
+            return [f"test, ensemble: {ensemble_tested(history)}"]
         if record.kind == "finished":
             return [finished(history)]
         if record.kind in ("server", "llm") and record.data.get("said"):
@@ -93,7 +104,8 @@ class PlainDisplay:
             said = f"{name.get(record.kind, record.kind)} failed ({failure['reason']})"
             return [f"{where}: {said}: {one_line(failure['message'], TEXT_LIMIT)}"]
         if record.kind == "training":
-            return [f"{where}: trained {trained(record.data)}"]
+            again = f" again (seed {record.data['replicate'] + 1})" if record.data.get("replicate") else ""
+            return [f"{where}: trained{again} {trained(record.data)}"]
         if record.kind == "audit" and record.data["flagged"]:
             return [f"{where}: the audit flagged the score: {one_line(record.data['note'], TEXT_LIMIT)}"]
         return []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import cast
 
 from improve.config.invocation import command
 from improve.display.text import (
@@ -16,9 +18,10 @@ from improve.display.text import (
     points,
     short_count,
 )
-from improve.domain import Verdict
+from improve.domain import Score, Verdict
+from improve.judging.claims import gain_of_scores
 from improve.record.history import PAPER_PROTOCOL, History, Iteration
-from improve.record.kinds import RunRecord, TestRecord
+from improve.record.kinds import GainRecord, RunRecord, TestRecord
 
 SPLITS = (("train", "training"), ("selection", "selection"), ("test", "test"))
 
@@ -200,13 +203,55 @@ def comparison(history: History) -> str:
     tests = both_tests(history)
     if tests is None:
         return "The first and the best pipeline cannot be compared: one of them has no test score."
-    first, best = tests
-    gain = f"{100 * (best['accuracy'] - first['accuracy']):+.1f} percentage points"
-    if best["low"] > first["high"]:
-        return f"{gain}; the two intervals do not overlap, so this is hardly luck."
-    if best["high"] < first["low"]:
-        return f"{gain}; the best pipeline on the selection images is worse on the test images."
-    return f"{gain}; the two intervals overlap, so the difference may be luck."
+    found = gained(history)
+    assert found is not None
+    ends = f"95% interval {100 * found['low']:+.1f} to {100 * found['high']:+.1f}"
+    said = f"{100 * found['effect']:+.1f} percentage points ({ends}, {_covered(found)})"
+    if found["low"] > 0:
+        return f"{said}: the best pipeline is better."
+    if found["high"] < 0:
+        return f"{said}: the best pipeline on the selection images is worse on the test images."
+    return f"{said}: the difference may be luck."
+
+
+def gained(history: History) -> GainRecord | None:
+    """What the best pipeline gained over the first on the test images; None if they cannot be compared.
+
+    Of runs of earlier versions, over the images alone.
+    """
+    tests = both_tests(history)
+    if tests is None or tests[0]["iteration"] == tests[1]["iteration"]:
+        return None
+    if history.claims and history.claims["gain"]:
+        return history.claims["gain"]
+    first, best = (Score(test["correct"], test["total"], test["low"], test["high"]) for test in tests)
+    return cast(GainRecord, dataclasses.asdict(gain_of_scores(best, first)))
+
+
+def _covered(found: GainRecord) -> str:
+    if not found["covers_training"]:
+        return "over the images alone: one training each, whose luck is not covered"
+    ours, theirs = found["trainings"]
+    return f"over images and training seeds: {count(ours, 'training')} against {theirs}"
+
+
+def component_gains(history: History) -> str:
+    """ "model +5.9 (+2.1 to +9.7), data +0.4 (−1.8 to +2.6)": points gained on the selection images; "" if unknown."""
+    found = history.claims["components"] if history.claims else {}
+    parts = sorted(found.items(), key=lambda item: -item[1]["effect"])
+    return ", ".join(
+        f"{name} {100 * one['effect']:+.1f} ({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
+        for name, one in parts
+    )
+
+
+def ensemble_tested(history: History) -> str:
+    """ "77.9% accuracy, 95% interval 76.6–79.2%: the mean of 3 trainings, as delivered"; "" if there is none."""
+    found = history.ensemble
+    if found is None:
+        return ""
+    score = f"{percent(found['accuracy'])} accuracy, 95% interval {interval(found['low'], found['high'])}"
+    return f"{score}{doubt(history)}: the mean of {len(found['members'])} trainings, as delivered"
 
 
 def accepted_sentence(history: History) -> str:

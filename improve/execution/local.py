@@ -104,7 +104,7 @@ class LocalExecutor:
 
     def work_folder(self, iteration: int, replicate: int = 0) -> Path:
         """What is delivered of a training: its weights, never opened by this process."""
-        return self.folder / "work" / f"{iteration:03d}{_suffix(replicate)}"
+        return self.folder / "work" / f"{iteration:03d}{suffix(replicate)}"
 
     def given(self) -> list[Path]:
         """What cells see beside Python: inputs, weights, the template."""
@@ -294,7 +294,7 @@ class LocalExecutor:
     def _open(self, kind: Kind, iteration: int, replicate: int = 0) -> Cell:
         inputs, candidate = self._inputs(kind, iteration), self.candidate_folder(iteration)
         # Nothing sees the logs: what a training prints would else reach the prediction.
-        log = self.folder / "logs" / f"{iteration:03d}{_suffix(replicate)}-{kind}.log"
+        log = self.folder / "logs" / f"{iteration:03d}{suffix(replicate)}-{kind}.log"
         if kind == "fit" and not replicate:
             log = candidate / "log.txt"
         for path in (inputs, log.parent):
@@ -361,10 +361,11 @@ def training_stage(replicate: int) -> str:
 
 def fit_phase(iteration: int, replicate: int = 0) -> str:
     """What the seed of a training is derived from, beside the run's."""
-    return f"{iteration} fit{_suffix(replicate)}"
+    return f"{iteration} fit{suffix(replicate)}"
 
 
-def _suffix(replicate: int) -> str:
+def suffix(replicate: int) -> str:
+    """What the names of a replicate's files and steps end in; "" for a first training."""
     return f"-r{replicate}" if replicate else ""
 
 

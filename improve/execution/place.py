@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from improve.domain import COMPONENTS
-from improve.pipeline.export import WEIGHTS
+from improve.pipeline.export import FURTHER_WEIGHTS, WEIGHTS
 from improve.sandbox import remove
 
 READABLE = 0o755  # also for the user as whom generated code runs
@@ -31,7 +31,8 @@ class Place:
         for name in COMPONENTS:
             shutil.copyfile(candidate / f"{name}.py", self.pipeline / f"{name}.py")
         if delivered:
-            shutil.copyfile(delivered / WEIGHTS, self.weights / WEIGHTS)
+            for file in (delivered / WEIGHTS, *delivered.glob(FURTHER_WEIGHTS)):
+                shutil.copyfile(file, self.weights / file.name)
         for path in (*self.pipeline.iterdir(), *self.weights.iterdir()):
             path.chmod(READABLE & 0o666)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from improve.domain import Score
 from improve.judging.acceptance import mcnemar
 from improve.judging.evidence import Estimate, Luck, Part, Right, Rows, Tally, contrast, difference
 
@@ -56,6 +57,20 @@ def gain_on_images(right: Right) -> Gain:
     p_value = min(1.0, 2 * min(mcnemar(wins, losses), mcnemar(losses, wins)))
     middle = more - less
     return Gain((wins - losses) / images, middle - reach, middle + reach, p_value, (1, 1), False)
+
+
+def gain_of_scores(ours: Score, theirs: Score) -> Gain:
+    """A score against another, where all that is left of both are counts: over images alone, as if they were others.
+
+    The interval is Newcombe's for two proportions (1998, method 10); the p-value is Fisher's.
+    """
+    from scipy.stats import fisher_exact  # as in scoring.wilson
+
+    effect = ours.accuracy - theirs.accuracy
+    low = effect - ((ours.accuracy - ours.low) ** 2 + (theirs.high - theirs.accuracy) ** 2) ** 0.5
+    high = effect + ((ours.high - ours.accuracy) ** 2 + (theirs.accuracy - theirs.low) ** 2) ** 0.5
+    counts = [[score.correct, score.total - score.correct] for score in (ours, theirs)]
+    return Gain(effect, low, high, float(fisher_exact(counts).pvalue), (1, 1), False)
 
 
 @dataclass(frozen=True)

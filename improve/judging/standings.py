@@ -13,10 +13,14 @@ from improve.judging.evidence import Shown, Tally, shown
 
 @dataclass
 class Entry:
-    """A pipeline that has a score: the iteration that it came from, and its trainings as rows of the tally."""
+    """A pipeline that has a score: the iteration that it came from, and its trainings as rows of the tally.
+
+    `replicates`: the number of each training among all of the pipeline, of which some may have failed.
+    """
 
     iteration: int
     rows: list[int] = field(default_factory=list)
+    replicates: list[int] = field(default_factory=list)
 
 
 class Standings:
@@ -34,13 +38,13 @@ class Standings:
         entry = Entry(iteration)
         self.entries.append(entry)
         self._races += self.incumbent is not None
-        self._append(entry, right)
+        self._append(entry, right, 0)
         return entry
 
-    def add(self, entry: Entry, right: NDArray[np.bool_]) -> None:
+    def add(self, entry: Entry, right: NDArray[np.bool_], replicate: int) -> None:
         """One more training of a pipeline."""
         self._further += 1
-        self._append(entry, right)
+        self._append(entry, right, replicate)
 
     def judge(self, candidate: Entry, final: bool = False) -> Judgement | Further:
         """The verdict on a candidate, or who is to be trained again; `final`: nobody can be."""
@@ -69,8 +73,14 @@ class Standings:
         """Mean over its trainings."""
         return float(np.mean([self._right[row].mean() for row in entry.rows]))
 
-    def _append(self, entry: Entry, right: NDArray[np.bool_]) -> None:
+    @property
+    def races(self) -> int:
+        """How many candidates have been compared with an incumbent."""
+        return self._races
+
+    def _append(self, entry: Entry, right: NDArray[np.bool_], replicate: int) -> None:
         if self._right and right.shape != self._right[0].shape:
             raise ValueError(f"answers to {right.shape} images, where the others have {self._right[0].shape}")
         entry.rows.append(len(self._right))
+        entry.replicates.append(replicate)
         self._right.append(right.astype(bool))

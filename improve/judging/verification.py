@@ -24,7 +24,7 @@ from improve.judging.rules import configured
 from improve.judging.scoring import Answers, answers, confusion_matrix, load_predictions, score
 from improve.judging.standings import Standings
 from improve.record.history import History, Iteration
-from improve.record.kinds import ScoreRecord, TestRecord
+from improve.record.kinds import EnsembleRecord, MemberRecord, ScoreRecord, TestRecord
 
 TOLERANCE = 1e-9
 SPLITS: tuple[Split, ...] = ("selection", "test")
@@ -51,6 +51,12 @@ def verify(history: History, folder: Path, dataset: Dataset | None) -> Iterator[
     for test in (history.first_test, history.best_test):
         if test:
             yield from _scored(f"test score of the {test['which']} pipeline", test, folder, labels.get("test"))
+    for member in history.members:
+        what = f"test score of iteration {member['iteration']}, seed {member['replicate'] + 1}"
+        yield from _scored(what, member, folder, labels.get("test"))
+    if history.ensemble:
+        yield from _scored("test score of the ensemble", history.ensemble, folder, labels.get("test"))
+        yield from _mean(history, history.ensemble, folder)
     yield from _delivered(history, folder)
     yield from _sums(history)
 
@@ -92,7 +98,30 @@ def _selection(
         known[iteration.number, replicate] = given
 
 
-def _scored(what: str, record: ScoreRecord | TestRecord, folder: Path, labels: np.ndarray | None) -> Iterator[Check]:
+def _mean(history: History, ensemble: EnsembleRecord, folder: Path) -> Iterator[Check]:
+    """The predictions of the ensemble are the mean of its members'."""
+    records: dict[int, TestRecord | MemberRecord] = {
+        m["replicate"]: m for m in history.members if m["iteration"] == ensemble["iteration"]
+    }
+    if history.best_test:
+        records[0] = history.best_test
+    what = "predictions of the ensemble"
+    try:
+        members = [
+            load_predictions(folder / records[number]["predictions"], records[number]["sha256"])
+            for number in ensemble["members"]
+        ]
+        mean = load_predictions(folder / ensemble["predictions"], ensemble["sha256"])
+    except (ResumeError, KeyError):
+        yield Check(what, None, "the predictions of a member are not to be had")
+        return
+    same = np.allclose(mean, np.mean(np.array(members, dtype=np.float64), axis=0), atol=1e-6)
+    yield Check(what, bool(same), f"the mean of {len(members)} trainings")
+
+
+def _scored(
+    what: str, record: ScoreRecord | TestRecord | MemberRecord | EnsembleRecord, folder: Path, labels: np.ndarray | None
+) -> Iterator[Check]:
     """A score against its predictions and labels."""
     if record["failure"]:
         return
@@ -168,10 +197,11 @@ def _raced(
         mine = [record for record in came.again if record["race"] == iteration.number] if came else []
         queue = waiting.setdefault(runner.iteration, mine)
         if queue:
-            given = known.get((runner.iteration, queue.pop(0)["replicate"]))
+            replicate = queue.pop(0)["replicate"]
+            given = known.get((runner.iteration, replicate))
             if given is None:
                 return None
-            standings.add(runner, given == labels)
+            standings.add(runner, given == labels, replicate)
         elif runner is entry and iteration.spoilt:
             return None
         else:

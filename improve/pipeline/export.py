@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ FILES = (
     "train.py",
 )  # fmt: skip
 WEIGHTS = "weights.pt"
+FURTHER_WEIGHTS = "weights-*.pt"  # those of an ensemble's further members, from weights-2.pt on
 PRETRAINED = "pretrained"
 MAX_WEIGHTS = 4 * 1024**3  # bytes
 README = """# An image classifier for {classes} classes, made by improve
@@ -34,16 +35,25 @@ Classes: {names}
 """
 
 
+ENSEMBLE = """
+There are the weights of {members} trainings, and what is predicted is the mean of their probabilities: a prediction
+takes {members} times as long as that of one. Without the files weights-2.pt and so on, weights.pt alone predicts.
+"""
+
+
 def export(
     target: Path,
     pipeline: Pipeline,
-    work: Path,
+    works: Sequence[Path],
     context: Mapping[str, Any],
     train_folder: Path,
     versions: Mapping[str, str],
     author: str,
 ) -> Path:
     """Fill `target` with the pipeline. The weights are copied as bytes: this process never opens them.
+
+    `works`: the folder of each training whose weights are delivered; of more than one, the mean of their probabilities
+    is predicted.
 
     What people have put into an earlier export stays: only files of the same names are replaced.
     """
@@ -54,7 +64,10 @@ def export(
         shutil.copyfile(TEMPLATE / name, partial / name)
     for name in COMPONENTS:
         (partial / f"{name}.py").write_text(pipeline.source(name), encoding="utf-8", errors="replace")
-    copy_untrusted(work / WEIGHTS, partial / WEIGHTS)
+    for number, work in enumerate(works, 1):
+        copy_untrusted(
+            work / WEIGHTS, partial / (WEIGHTS if number == 1 else FURTHER_WEIGHTS.replace("*", str(number)))
+        )
     values = {**context, "train_data": str(train_folder), "pretrained": _copy_pretrained(context, pipeline, partial)}
     (partial / "context.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     needed = {**versions, "pillow": "", "numpy": ""}
@@ -62,6 +75,8 @@ def export(
     (partial / "requirements.txt").write_text("\n".join(lines) + "\n")
     names = ", ".join(context["classes"])
     text = README.format(classes=len(context["classes"]), author=author, names=names)
+    if len(works) > 1:
+        text += ENSEMBLE.format(members=len(works))
     (partial / "README.md").write_text(text, encoding="utf-8")
     _replace(partial, target)
     return target
@@ -73,6 +88,8 @@ def _replace(new: Path, old: Path) -> None:
         new.rename(old)
         return
     shutil.rmtree(old / PRETRAINED, ignore_errors=True)
+    for file in old.glob(FURTHER_WEIGHTS):
+        file.unlink()
     for path in sorted(new.rglob("*")):
         place = old / path.relative_to(new)
         if path.is_dir():

@@ -23,12 +23,15 @@ from improve.record.kinds import (
     AuditRecord,
     CandidateRecord,
     CheckRecord,
+    ClaimsRecord,
     CodeRecord,
     DataAuditRecord,
     DeliveredRecord,
+    EnsembleRecord,
     FailureRecord,
     FinishedRecord,
     LLMRecord,
+    MemberRecord,
     ProposalRecord,
     RunRecord,
     ScoreRecord,
@@ -40,6 +43,8 @@ from improve.record.kinds import (
     VerdictRecord,
 )
 from improve.spending.costs import Costs, costs
+
+OF_THE_RUN = ("run", "test", "member", "ensemble", "claims", "finished")  # kinds of no iteration
 
 # What stands beside every score of a run whose test images also chose the pipelines.
 PAPER_PROTOCOL = "protocol: paper (selected on the test set)"
@@ -171,6 +176,9 @@ class History:
     codes: tuple[CodeRecord, ...] = ()  # other versions of improve that went on with the run
     delivered: DeliveredRecord | None = None
     outage: str = ""  # why the last session ended before the run did: a model was out of reach; "" if it did not
+    members: tuple[MemberRecord, ...] = ()  # test scores of further trainings of the first and of the best pipeline
+    ensemble: EnsembleRecord | None = None  # the test score of what is delivered, where that is more than one training
+    claims: ClaimsRecord | None = None
     link: str = ""  # the journal's last: who keeps it can tell whether any record was changed; "" if nobody asked
 
     @classmethod
@@ -213,6 +221,9 @@ class History:
             codes=tuple(cast(CodeRecord, record.data) for record in records if record.kind == "code"),
             delivered=cast(DeliveredRecord, delivered[-1]) if delivered else None,
             outage=outages[-1]["reason"] if outages and records[-1].kind == "outage" else "",
+            members=tuple(cast(MemberRecord, record.data) for record in records if record.kind == "member"),
+            ensemble=next((cast(EnsembleRecord, record.data) for record in records if record.kind == "ensemble"), None),
+            claims=next((cast(ClaimsRecord, record.data) for record in records if record.kind == "claims"), None),
             link=link,
         )
 
@@ -322,7 +333,7 @@ class History:
 def _iterations(records: list[Record]) -> tuple[Iteration, ...]:
     groups: dict[int, list[Record]] = {}
     for record in records:
-        if record.kind not in ("run", "test", "finished") and isinstance(record.data.get("iteration"), int):
+        if record.kind not in OF_THE_RUN and isinstance(record.data.get("iteration"), int):
             groups.setdefault(record.data["iteration"], []).append(record)
     built: list[Iteration] = []
     incumbent: int | None = None

@@ -7,7 +7,9 @@ A run writes, in this order:
     candidate, check…, training, score, audit, verdict, llm (summarizer), summary      iteration 0
     llm (analyst), proposal, llm (engineer), candidate, check…, …                      iterations 1, 2, …
     stop                                                                               if the loop ended early
-    test (of the first pipeline and of the best)                                       after the loop
+    training, score (further ones of the best pipeline, for the ensemble)              after the loop
+    test (of the first pipeline and of the best)
+    member (test scores of further trainings), ensemble, claims
     finished                                 once
 
 Between any two of them may stand notes, which are no steps: `code` (from there on, the run was carried out by another
@@ -212,6 +214,56 @@ class DeliveredRecord(TypedDict):
     differing: int  # images whose predicted class is not the scored one
     difference: float | None  # largest of a probability; None if there were no predictions
     note: str  # why there were none, else ""
+
+
+class MemberRecord(TypedDict):
+    """kind `member`: the test split, scored once for a further training of the first or the best pipeline."""
+
+    iteration: int
+    replicate: int
+    failure: FailureRecord | None
+    audit: AuditRecord
+    correct: int
+    total: int
+    accuracy: float
+    low: float
+    high: float
+    predictions: str
+    sha256: str
+
+
+class EnsembleRecord(TypedDict):
+    """kind `ensemble`: the test score of what is delivered, the mean of the probabilities of several trainings."""
+
+    iteration: int
+    members: list[int]  # replicates of the best pipeline
+    failure: None
+    correct: int
+    total: int
+    accuracy: float
+    low: float
+    high: float
+    predictions: str
+    sha256: str
+
+
+class GainRecord(TypedDict):
+    """A difference of accuracies, in [-1, 1], as in `judging.claims.Gain`."""
+
+    effect: float
+    low: float
+    high: float
+    p_value: float  # two-sided
+    trainings: list[int]
+    covers_training: bool  # whether the interval covers the luck of a training, or the images alone
+    confidence: float
+
+
+class ClaimsRecord(TypedDict):
+    """kind `claims`: what the run may claim, over images and trainings."""
+
+    gain: GainRecord | None  # of the best pipeline over the first, on the test images
+    components: dict[str, GainRecord]  # of all changes of a component that the search went on from, on selection
 
 
 class StopRecord(TypedDict):

@@ -42,6 +42,7 @@ def score_test(workshop: Workshop) -> None:
             return _test(which, iteration, workshop.trials.executor, workshop.trials.dataset, workshop.trials.folder)
 
         done[iteration] = workshop.trials.journal.once(f"test-{which}", "test", once)
+        workshop.tests[iteration, 0] = done[iteration]
     _write_worst(workshop, done[iterations["best"]])
 
 

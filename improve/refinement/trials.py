@@ -17,7 +17,7 @@ import numpy as np
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.execution.length import Length
-from improve.execution.local import Fit, LocalExecutor
+from improve.execution.local import Fit, LocalExecutor, suffix
 from improve.execution.warm import Key
 from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import Answers, answers, load_predictions, save_predictions, score
@@ -42,18 +42,17 @@ class Again:
 
     iteration: int
     replicate: int = 0
-    race: int | None = None  # the iteration whose candidate was judged meanwhile
+    race: int | None = None  # the iteration whose candidate was judged meanwhile; None: after the loop
 
     @property
     def suffix(self) -> str:
-        return f"-r{self.replicate}" if self.replicate else ""
+        return suffix(self.replicate)
 
     def key(self, kind: str) -> str:
         return f"{kind}-{self.iteration}{self.suffix}"
 
     def record(self) -> dict[str, Any]:
-        race = self.iteration if self.race is None else self.race
-        return {"iteration": self.iteration, "replicate": self.replicate, "race": race}
+        return {"iteration": self.iteration, "replicate": self.replicate, "race": self.race}
 
 
 class Trials:
@@ -114,7 +113,10 @@ class Trials:
         """Train it; `upcoming`, `sampled` and `reference` as for `LocalExecutor.fit`."""
         if self.budget:
             self.budget.before_training(f"the training of iteration {iteration}")
-        return self._fit(Again(iteration), lambda: self.executor.fit(iteration, pipeline, upcoming, sampled, reference))
+        return self._fit(
+            Again(iteration, race=iteration),
+            lambda: self.executor.fit(iteration, pipeline, upcoming, sampled, reference),
+        )
 
     def again(self, what: Again, pipeline: Pipeline, reference: Mapping[str, Any] | None) -> Answers | Failure | None:
         """Train a pipeline once more, with another seed, and score it. None if the budget has no room for that."""

@@ -44,6 +44,15 @@ class Incumbent:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A change of a component that the search went on from."""
+
+    component: str
+    after: Entry
+    before: Entry
+
+
+@dataclass(frozen=True)
 class Attempt:
     """What became of a candidate: as far as it came, and the failure that ended it."""
 
@@ -69,6 +78,8 @@ class Workshop:
         self.steps: list[views.Step] = []
         self.plan = ""
         self.stopped = ""  # why the loop should end before its time, in words; "" as long as it should not
+        self.tests: dict[tuple[int, int], dict[str, Any]] = {}  # test scores on record, by iteration and replicate
+        self.changes: list[Change] = []  # those that the search went on from
         self._spoilt: list[int] = []  # iterations of which a further training failed
         self._refusals = 0  # in a row
         self._last_failure: Failure | None = None
@@ -161,7 +172,7 @@ class Workshop:
         attempt = dataclasses.replace(attempt, fit=fit, failure=fit.failure)
         if fit.failure:
             return attempt
-        given = self.trials.score(Again(iteration))
+        given = self.trials.score(Again(iteration, race=iteration))
         if isinstance(given, Failure):
             return dataclasses.replace(attempt, failure=given)
         return dataclasses.replace(attempt, answers=given)
@@ -238,29 +249,38 @@ class Workshop:
         final = False
         while isinstance(asked := self.standings.judge(entry, final), Further):
             runs = asked is Further.CANDIDATE
-            again = self._again(attempt, entry) if runs else self._again(attempt, None)
+            if runs and attempt.candidate and attempt.fit:
+                again = self._again(entry, attempt.candidate.pipeline, attempt.fit.length, attempt.iteration)
+            else:
+                again = self._best_again(attempt.iteration)
             if isinstance(again, Failure) and runs:
                 return again
-            final = again is None or isinstance(again, Failure)
-            runner = entry if runs else self.standings.incumbent
-            if runner is not None and again is not None and not isinstance(again, Failure):
-                self.standings.add(runner, again == self.trials.labels)
+            final = again is not True
         return asked
 
-    def _again(self, attempt: Attempt, entry: Entry | None) -> Answers | Failure | None:
-        """Another training of the candidate (its entry), or of the incumbent (None)."""
+    def train_best(self, trainings: int) -> None:
+        """After the loop: train the best pipeline until it has so many trainings, or until there is none to be had."""
+        leading = self.standings.incumbent
+        while leading and len(leading.rows) < trainings and self._best_again(None) is True:
+            pass
+
+    def _best_again(self, race: int | None) -> Failure | bool:
         incumbent, leading = self._require_incumbent(), self.standings.incumbent
-        pipeline, length = incumbent.pipeline, incumbent.length
-        if entry is not None and attempt.candidate and attempt.fit:
-            pipeline, length = attempt.candidate.pipeline, attempt.fit.length
-        runner = entry or leading
-        assert runner is not None
-        replicate = len(runner.rows) + self._spoilt.count(runner.iteration)
-        what = Again(runner.iteration, replicate, attempt.iteration)
+        assert leading is not None
+        return self._again(leading, incumbent.pipeline, incumbent.length, race)
+
+    def _again(self, entry: Entry, pipeline: Pipeline, length: Length, race: int | None) -> Failure | bool:
+        """Train a pipeline once more. Whether it was: False if the budget has no room for that."""
+        replicate = len(entry.rows) + self._spoilt.count(entry.iteration)
+        what = Again(entry.iteration, replicate, race)
         found = self.trials.again(what, pipeline, length.reference(same_but_training=True))
         if isinstance(found, Failure):
-            self._spoilt.append(runner.iteration)
-        return found
+            self._spoilt.append(entry.iteration)
+            return found
+        if found is None:
+            return False
+        self.standings.add(entry, found == self.trials.labels, replicate)
+        return True
 
     def _conclude(self, attempt: Attempt) -> None:
         """Judge, record the verdict, change the incumbent if it is one, and let the summarizer say a sentence."""
@@ -274,6 +294,8 @@ class Workshop:
                 iteration, attempt.candidate.pipeline, self._log(attempt.fit), attempt.fit.length
             )
             self.standings.replace(attempt.entry)
+            if leading:
+                self.changes.append(Change(attempt.component, attempt.entry, leading))
             self.first = iteration if self.first is None else self.first
         self.trials.journal.once(
             f"verdict-{iteration}",

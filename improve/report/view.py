@@ -21,7 +21,7 @@ from improve.display.sentences import (
 from improve.display.text import clean, cut_middle, last_overwritten, llm_name, one_line, percent
 from improve.domain import COMPONENTS, Verdict
 from improve.record.history import History, Iteration
-from improve.record.kinds import LLMRecord, TestRecord
+from improve.record.kinds import GainRecord, LLMRecord, TestRecord
 from improve.report.charts import MARK_NAMES, score_chart
 from improve.report.confusion import confusion
 from improve.report.curves import curve_charts
@@ -84,6 +84,7 @@ def run_view(history: History, files: RunFiles) -> dict[str, Any]:
         "llm": llm_name(history.llm, history.rule_based),
         "accepted": history.count(Verdict.ACCEPTED),
         "others": not_accepted(history),
+        "components": _components(history),
         "charts": [chart for chart in charts if chart is not None],
         "iterations": [_iteration(iteration, history, files) for iteration in history.iterations],
         "best_sources": sources_of(best, files) if best else (),
@@ -96,6 +97,12 @@ def run_view(history: History, files: RunFiles) -> dict[str, Any]:
         "asking": asking(history),
         "config": yaml.safe_dump(history.run["config"], sort_keys=False, allow_unicode=True),
     }
+
+
+def _components(history: History) -> list[tuple[str, GainRecord]]:
+    """What each component gained, the most first."""
+    found = history.claims["components"] if history.claims else {}
+    return sorted(found.items(), key=lambda item: -item[1]["effect"])
 
 
 def _headline(history: History) -> str:
@@ -121,7 +128,8 @@ def _story(history: History) -> list[str]:
     if history.judged:
         kept = history.count(Verdict.ACCEPTED) or "none"
         what = "A change" if history.refines else "A further pipeline"
-        said.append(f"{what} is kept only if it does better on images whose labels it cannot see: {kept} did.")
+        rule = "accepted only if it is surely better on images whose labels it cannot see"
+        said.append(f"{what} is {rule}; {kept} of them passed.")
     if history.finished is not None and history.ended_by_budget:
         said.append(f"It ended before all {history.planned} iterations: {one_line(history.finished['reason'])}")
     if history.finished is None:

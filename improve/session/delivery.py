@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import numpy as np
 from improve.domain import Failure
 from improve.execution.cell import new_zygote
 from improve.execution.delivered import predict_delivered
-from improve.execution.local import CELLS, LocalExecutor
+from improve.execution.local import CELLS, LocalExecutor, suffix
 
 
-def compare_delivered(executor: LocalExecutor, best: Path, iteration: int) -> dict[str, Any]:
-    """The `delivered` record (see `improve.record.kinds.DeliveredRecord`): `best` against the scored predictions."""
+def compare_delivered(executor: LocalExecutor, best: Path, iteration: int, members: Sequence[int]) -> dict[str, Any]:
+    """The `delivered` record (see `improve.record.kinds.DeliveredRecord`): `best` against the scored predictions.
+
+    `members`: the replicates that are delivered; the mean of their predictions is what `best` should give.
+    """
     images = executor.dataset.counts["selection"]
     executor.zygote = executor.zygote or new_zygote()
     given = predict_delivered(
@@ -30,6 +34,7 @@ def compare_delivered(executor: LocalExecutor, best: Path, iteration: int) -> di
     record = {"iteration": iteration, "images": images}
     if isinstance(given, Failure):
         return {**record, "differing": images, "difference": None, "note": given.message}
-    scored = np.load(executor.folder / "predictions" / f"selection-{iteration:03d}.npy")
+    files = (f"selection-{iteration:03d}{suffix(replicate)}.npy" for replicate in members)
+    scored = np.mean([np.load(executor.folder / "predictions" / file) for file in files], axis=0)
     differing = int((given.argmax(axis=1) != scored.argmax(axis=1)).sum())
     return {**record, "differing": differing, "difference": float(np.abs(given - scored).max()), "note": ""}

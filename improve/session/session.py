@@ -34,7 +34,9 @@ from improve.record.history import History
 from improve.record.journal import JOURNAL, LOCK, Journal
 from improve.record.provenance import check_resume
 from improve.record.space import full_disk
-from improve.refinement.final import score_test, test_meanwhile
+from improve.refinement.ending import conclude
+from improve.refinement.final import test_meanwhile
+from improve.refinement.finish import members
 from improve.refinement.loop import refine
 from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
@@ -144,7 +146,7 @@ class Session:
                 ended = refine(workshop)
             except LLMError as error:
                 self._leave(workshop, error)
-            score_test(workshop)
+            conclude(workshop, self.config.finish)
             self._export(workshop)
             self._compare_delivered(workshop, journal)
             journal.once("finished", "finished", lambda: self._totals(workshop, ended))
@@ -216,7 +218,7 @@ class Session:
         export(
             self.folder / "best",
             best.pipeline,
-            executor.work_folder(best.iteration),
+            [executor.work_folder(best.iteration, replicate) for replicate in members(workshop, self.config.finish)],
             executor.context(fit_phase(best.iteration)),
             executor.dataset.train_folder,
             machine.library_versions(),
@@ -227,7 +229,8 @@ class Session:
         """Show that what is delivered is what was scored. Runs of earlier versions have no such record."""
         best, executor = workshop.incumbent, workshop.trials.executor
         if best is not None and (not self.finished or journal.upcoming == "delivered"):
-            compare = partial(compare_delivered, executor, self.folder / "best", best.iteration)
+            delivered = members(workshop, self.config.finish)
+            compare = partial(compare_delivered, executor, self.folder / "best", best.iteration, delivered)
             journal.once("delivered", "delivered", compare)
 
     def _totals(self, workshop: Workshop, ended: dict[str, str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ STOP = "stop"  # key and kind of the record that says why the loop ended early
 UNTIMED_SECONDS = 30.0
 ENDING_SECONDS = 5.0  # the export and the page
 # Steps during which a process of the sandbox holds the GPU.
-ON_GPU = ("check", "training", "score", "audit", "test")
+ON_GPU = ("check", "training", "score", "audit", "test", "member")
 
 
 class Step(Protocol):

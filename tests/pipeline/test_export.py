@@ -58,7 +58,7 @@ def exported(folder: Path, model: str = "", pretrained: dict[str, Any] | None = 
         "pretrained": pretrained or {},
     }
     versions = library_versions()
-    return export(folder / "best", pipeline, work, context, folder / "train", versions, "a rule-based expert")
+    return export(folder / "best", pipeline, [work], context, folder / "train", versions, "a rule-based expert")
 
 
 def test_the_folder_holds_what_its_readme_names(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def test_close_races_train_again_and_the_incumbents_trainings_add_up(
     run = refine(tmp_path, digits, *RUN)
     again = [(data["iteration"], data["replicate"]) for data in records(run, "training") if data["replicate"]]
     assert again == run.executor.again
-    assert 3 <= len(again) <= 0.8 * 8
+    raced = [data for data in records(run, "training") if data["replicate"] and data["race"] is not None]
+    assert 3 <= len(raced) <= 0.8 * 8
     assert len(set(again)) == len(again)
     for data in records(run, "score"):
         suffix = f"-r{data['replicate']}" if data["replicate"] else ""
@@ -144,7 +145,47 @@ def test_what_races_decided_follows_from_the_record(digits: Dataset, tmp_path: P
     verdicts = [check for what, check in checks.items() if what.startswith("verdict on")]
     assert len(verdicts) == 9
     assert all(check.holds for check in verdicts), [check for check in verdicts if not check.holds]
-    assert sum("seed" in what for what in checks) == len(run.executor.again)
+    assert sum("selection" in what and "seed" in what for what in checks) == len(run.executor.again)
+    assert checks["predictions of the ensemble"].holds
+    assert all(check.holds for what, check in checks.items() if what.startswith("test score"))
+
+
+def test_the_best_pipeline_is_delivered_as_an_ensemble_with_its_own_test_score(
+    digits: Dataset, tmp_path: Path, luck: type[Luck]
+) -> None:
+    run = refine(tmp_path, digits, *RUN, "finish.members=4")
+    (ensemble,) = records(run, "ensemble")
+    best = records(run, "verdict")[-1]["incumbent"]
+    assert ensemble["iteration"] == best
+    assert ensemble["members"] == [0, 1, 2, 3]
+    after = [data for data in records(run, "training") if data["race"] is None]
+    assert all(data["iteration"] == best for data in after)
+    members = records(run, "member")
+    assert [data["replicate"] for data in members if data["iteration"] == best] == [1, 2, 3]
+    files = [f"predictions/test-{best:03d}{suffix}.npy" for suffix in ("", "-r1", "-r2", "-r3")]
+    mean = np.mean([np.load(tmp_path / file) for file in files], axis=0)
+    assert np.allclose(np.load(tmp_path / ensemble["predictions"]), mean)
+    tests = [(data["iteration"], data["replicate"]) for data in members]
+    assert len(set(tests)) == len(tests)
+    assert len(run.executor.tested) == len(tests) + len({data["iteration"] for data in records(run, "test")})
+
+
+def test_finish_single_trains_nothing_after_the_loop(digits: Dataset, tmp_path: Path, luck: type[Luck]) -> None:
+    run = refine(tmp_path, digits, *RUN, "finish=single")
+    assert not records(run, "ensemble")
+    assert all(data["race"] is not None for data in records(run, "training"))
+
+
+def test_claims_are_about_pipelines_that_do_not_differ(digits: Dataset, tmp_path: Path, luck: type[Luck]) -> None:
+    run = refine(tmp_path, digits, *RUN)
+    (claims,) = records(run, "claims")
+    gain = claims["gain"]
+    assert gain["low"] < 0 < gain["high"]
+    assert gain["p_value"] > 0.05
+    assert gain["covers_training"]
+    assert gain["trainings"][0] == 3
+    assert set(claims["components"]) <= {"data", "model", "training"}
+    assert all(one["low"] < 0 < one["high"] for one in claims["components"].values())
 
 
 def _settings() -> dict[str, Any]:

@@ -87,7 +87,7 @@ def test_global_lets_all_engineers_revise_what_they_all_see(runs: dict[str, Refi
 
 def test_a_training_is_told_how_long_that_of_the_pipeline_was_which_it_revises(runs: dict[str, Refined]) -> None:
     run = runs["iterative"]
-    first, *others = run.executor.references
+    first, *others = run.executor.references[: len(run.executor.fitted)]
     assert first is None
     known = {"steps_that_fit": 50, "step_seconds": 0.01, "steps_per_epoch": 10, "batch_size": 64}
     changed = [candidate["changed"] for candidate in records(run, "candidate")[1:]]
@@ -156,8 +156,12 @@ def test_a_resumed_run_asks_and_trains_nothing_twice(
         (folder / JOURNAL).write_text("".join(lines(whole[:stop])), encoding="utf-8")
         again = refine(folder, digits, *SMALL, *STRATEGIES[name], "strategy.iterations=3", f"seed={SEED}")
         assert steps(read(folder / JOURNAL)[0]) == steps(whole)
-        trained = [record.data["iteration"] for record in whole[:stop] if record.kind == "training"]
-        assert trained + again.executor.fitted == runs[name].executor.fitted
+        trained = [
+            (record.data["iteration"], record.data["replicate"]) for record in whole[:stop] if record.kind == "training"
+        ]
+        made = [(iteration, 0) for iteration in again.executor.fitted] + again.executor.again
+        before = runs[name].executor
+        assert trained + made == [(iteration, 0) for iteration in before.fitted] + before.again
 
 
 def steps(found: list[Record]) -> list[tuple[str, Any]]:

@@ -28,7 +28,7 @@ from improve.execution.local import Fit, LocalExecutor
 from improve.execution.warm import Key
 from improve.judging.rules import configured
 from improve.record.journal import Journal
-from improve.refinement.final import score_test
+from improve.refinement.ending import conclude
 from improve.refinement.loop import refine as refine_all
 from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
@@ -127,5 +127,5 @@ def refine(folder: Path, dataset: Dataset, *overrides: str) -> Refined:
         trials = Trials(dataset, executor, journal, folder, None)
         workshop = Workshop(strategy, config.strategy, rule, team, trials)
         refine_all(workshop)
-        score_test(workshop)
+        conclude(workshop, config.finish)
     return Refined(folder, workshop, executor)

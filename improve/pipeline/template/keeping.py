@@ -68,6 +68,12 @@ def save_weights(weights: State, out: Path) -> None:
     partial.replace(out / WEIGHTS)
 
 
-def load_weights(model: nn.Module, folder: Path) -> None:
+def load_weights(model: nn.Module, folder: Path, name: str = WEIGHTS) -> None:
     """Load what a training left. Only tensors are read from the file (`weights_only`)."""
-    model.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+    model.load_state_dict(torch.load(folder / name, map_location="cpu", weights_only=True))
+
+
+def weight_names(folder: Path) -> list[str]:
+    """The files of weights in a folder: those of one training, or of several (weights.pt, weights-2.pt, …)."""
+    further = (file.name for file in folder.glob("weights-*.pt"))
+    return [WEIGHTS, *sorted(further, key=lambda name: (len(name), name))]

@@ -13,7 +13,7 @@ import torch
 from components import Components, load_components
 from context import Context
 from images import Preparation, UnreadableImage, find_images, load_image
-from keeping import load_weights
+from keeping import load_weights, weight_names
 from template import to_tensor
 
 BATCH = 256
@@ -22,19 +22,26 @@ BATCH = 256
 def probabilities(
     components: Components, context: Context, weights: Path, batches: Iterator[np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """For each uint8 batch `N × H × W × C`, the class probabilities `N × K` (float32)."""
+    """For each uint8 batch `N × H × W × C`, the class probabilities `N × K` (float32).
+
+    `weights`: a folder; where it holds those of several trainings, the mean of their probabilities is given.
+    """
     torch.set_num_threads(context.threads)
     device = torch.device("cuda" if torch.cuda.is_available() and context.accelerator != "cpu" else "cpu")
-    model = components.build_model(context.replace(restoring=True))
-    load_weights(model, weights)
-    model.to(device).eval()
+    models = []
+    for name in weight_names(weights):
+        model = components.build_model(context.replace(restoring=True))
+        load_weights(model, weights, name)
+        model.told.value = 1.0
+        models.append(model.to(device).eval())
     data = components.build_data(context)
-    model.told.value = data.told.value = 1.0
+    data.told.value = 1.0
     transform = data.eval_transform()
     with torch.inference_mode():
         for batch in batches:
             images = transform(to_tensor(batch)).to(device)
-            yield model.answer(images).float().softmax(dim=1).cpu().numpy()
+            given = [model.answer(images).float().softmax(dim=1) for model in models]
+            yield torch.stack(given).mean(dim=0).cpu().numpy()
 
 
 def read_batches(paths: list[Path], context: Context, files: list[Path]) -> Iterator[np.ndarray]:

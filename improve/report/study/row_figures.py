@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,10 +155,10 @@ def _gains(row: Row, series: list[Series]) -> Iterator[Drawing]:
         for part in parts:
             place = names.index(part.component) + (number - (len(found) - 1) / 2) * width
             mean = statistics.fmean(part.sums)
-            std = statistics.stdev(part.sums) if len(part.sums) > 1 else None
-            axis.bar(place, mean, 0.9 * width, color=one.style.colour, yerr=std, ecolor=INK, capsize=3,
+            reach = mean_reach(part.sums)
+            axis.bar(place, mean, 0.9 * width, color=one.style.colour, yerr=reach, ecolor=INK, capsize=3,
                      label=one.label if part is parts[0] else None)  # fmt: skip
-            top = mean + (std or 0.0)
+            top = mean + (reach or 0.0)
             axis.annotate(f"{part.kept}/{part.tried}", (place, top), (0, 3), textcoords="offset points", ha="center",
                           fontsize=SMALL, color=INK)  # fmt: skip
     axis.set_xticks(range(len(names)), ["several" if name == "all" else name for name in names])
@@ -167,10 +167,20 @@ def _gains(row: Row, series: list[Series]) -> Iterator[Drawing]:
     axis.set(ylabel="gain of selection accuracy a run")
     plotting.legend(figure)
     caption = (
-        f"{row.label}: what changes of each component gained in a run, mean and standard deviation over the runs; "
-        "above each bar how many of the tries were kept."
+        f"{row.label}: what changes of each component gained in a run, mean and its 95% interval over the runs "
+        "(Student's t; none from one run), on the selection images, which also chose the changes: it flatters. Above "
+        "each bar how many of the tries were accepted."
     )
     yield f"gains {row.label}", caption, figure
+
+
+def mean_reach(values: Sequence[float]) -> float | None:
+    """Half the 95% interval of a mean; None from fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy.stats import t  # a second's import
+
+    return float(t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5)
 
 
 def _kinds(row: Row, series: list[Series]) -> Iterator[Drawing]:

@@ -77,6 +77,7 @@ class StudyRun:
     verified: bool
     paper_protocol: bool
     steps: tuple[Step, ...]
+    components: Mapping[str, float] | None  # what each component gained by all trainings; None: not on record
     strata: Mapping[str, tuple[int, int]]  # kind of test images → correct, total
     origin: Mapping[str, str]  # version, commit and hardware
     rate_limited: int = 0  # answers of HTTP 429: a provider was asked too fast
@@ -146,6 +147,7 @@ def study_run(folder: Path, history: History) -> StudyRun:
         verified=bool(run.get("verified", True)),
         paper_protocol=history.paper_protocol,
         steps=_steps(history),
+        components=_components(history),
         strata={name: (counts[0], counts[1]) for name, counts in strata.items()},
         origin={
             "version": str(run.get("versions", {}).get("improve", "unknown")),
@@ -188,6 +190,12 @@ def _steps(history: History) -> tuple[Step, ...]:
             )
         )
     return tuple(steps)
+
+
+def _components(history: History) -> dict[str, float] | None:
+    if history.claims is None:
+        return None
+    return {name: gain["effect"] for name, gain in history.claims["components"].items()}
 
 
 def _reason(iteration: Iteration) -> str:

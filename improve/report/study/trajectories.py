@@ -112,12 +112,19 @@ def gains(runs: Sequence[StudyRun]) -> list[Gain]:
     return [
         Gain(
             component=name,
-            sums=tuple(sum(step.gain for step in run.steps if step.component == name) for run in runs),
+            sums=tuple(_gained(run, name) for run in runs),
             kept=sum(step.accepted for run in runs for step in run.steps if step.component == name),
             tried=sum(step.component == name for run in runs for step in run.steps),
         )
         for name in names
     ]
+
+
+def _gained(run: StudyRun, component: str) -> float:
+    """By all trainings of the run, where it claims that; else by the verdicts, which knew fewer."""
+    if run.components is not None:
+        return run.components.get(component, 0.0)
+    return sum(step.gain for step in run.steps if step.component == component)
 
 
 def failures(runs: Sequence[StudyRun]) -> dict[str, int]:

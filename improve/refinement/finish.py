@@ -1,0 +1,112 @@
+"""What is delivered: one training of the best pipeline, or several as an ensemble, whose test score is taken once, too.
+
+The test images are predicted by all trainings of the first and of the best pipeline: what a run claims is about
+pipelines, not about one training of each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from improve.config.schema import FinishConfig
+from improve.domain import Failure
+from improve.execution.predictions import Probabilities
+from improve.judging.audit import audit, failure_of
+from improve.judging.scoring import load_predictions, save_predictions, score
+from improve.judging.standings import Entry
+from improve.refinement.workshop import Workshop
+
+
+def complete(workshop: Workshop, finish: FinishConfig) -> None:
+    """Train the best pipeline until it has `finish.members` trainings, those of its races included.
+
+    Fewer where the budget has no room, or a training fails: what there is, is delivered.
+    """
+    if finish.name == "ensemble":
+        workshop.train_best(finish.members)
+
+
+def members(workshop: Workshop, finish: FinishConfig) -> list[int]:
+    """The replicates of the best pipeline that are delivered: of the further ones, those that have a test score."""
+    best = workshop.standings.incumbent
+    if best is None:
+        return []
+    wanted = best.replicates[: finish.members] if finish.name == "ensemble" else best.replicates[:1]
+    tests = {replicate: workshop.tests.get((best.iteration, replicate)) for replicate in wanted[1:]}
+    return [wanted[0], *(replicate for replicate, test in tests.items() if test and not test["failure"])]
+
+
+def score_members(workshop: Workshop, finish: FinishConfig) -> None:
+    """Records `member` for each further training of the first and the best pipeline, and `ensemble` if there is one."""
+    best = workshop.standings.incumbent
+    if best is None:
+        return
+    for entry in tested(workshop):
+        for replicate in entry.replicates[1:]:
+            _member(workshop, entry.iteration, replicate)
+    delivered = members(workshop, finish)
+    predicted = [test_predictions(workshop, best.iteration, replicate) for replicate in delivered]
+    given = [one for one in predicted if one is not None]
+    if len(given) > 1 and len(given) == len(delivered):
+        workshop.trials.journal.once(
+            "ensemble", "ensemble", lambda: _ensemble(workshop, best.iteration, delivered, given)
+        )
+
+
+def tested(workshop: Workshop) -> list[Entry]:
+    """The best and the first pipeline: once, if they are the same."""
+    best = workshop.standings.incumbent
+    assert best is not None
+    first = entry_of(workshop, workshop.first if workshop.first is not None else best.iteration)
+    return [best] if first is best else [best, first]
+
+
+def entry_of(workshop: Workshop, iteration: int) -> Entry:
+    return next(entry for entry in workshop.standings.entries if entry.iteration == iteration)
+
+
+def test_predictions(workshop: Workshop, iteration: int, replicate: int) -> Probabilities | None:
+    """What a training of the first or the best pipeline predicts for the test images, as on record; None if nothing."""
+    record = workshop.tests.get((iteration, replicate))
+    if record is None or record["failure"]:
+        return None
+    return load_predictions(workshop.trials.folder / record["predictions"], record["sha256"])
+
+
+def _member(workshop: Workshop, iteration: int, replicate: int) -> None:
+    trials = workshop.trials
+    what = {"iteration": iteration, "replicate": replicate}
+
+    def predict() -> dict[str, Any]:
+        trials.dataset.verify()
+        given = trials.executor.predict_test(iteration, replicate)
+        if isinstance(given, Failure):
+            return {**what, "failure": given.record()}
+        audited = audit(trials.executor, trials.dataset, "test", iteration, replicate, given)
+        failure = failure_of(audited)
+        if failure:
+            return {**what, "failure": failure.record(), "audit": audited}
+        return {
+            **what,
+            "audit": audited,
+            **_scored(workshop, given, f"predictions/test-{iteration:03d}-r{replicate}.npy"),
+        }
+
+    record = trials.journal.once(f"member-{iteration}-r{replicate}", "member", predict)
+    workshop.tests[iteration, replicate] = record
+
+
+def _ensemble(workshop: Workshop, iteration: int, delivered: list[int], given: list[Probabilities]) -> dict[str, Any]:
+    mean = np.mean(np.array(given, dtype=np.float64), axis=0).astype(np.float32)
+    what = {"iteration": iteration, "members": delivered}
+    return {**what, **_scored(workshop, mean, f"predictions/test-{iteration:03d}-ensemble.npy")}
+
+
+def _scored(workshop: Workshop, given: Probabilities, file: str) -> dict[str, Any]:
+    result = score(given, workshop.trials.dataset.labels("test"))
+    sha256 = save_predictions(workshop.trials.folder / file, given)
+    values = dataclasses.asdict(result)
+    return {"failure": None, **values, "accuracy": result.accuracy, "predictions": file, "sha256": sha256}
