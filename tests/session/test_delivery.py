@@ -42,19 +42,19 @@ def exported(made: Bench) -> Path:
     np.save(made.folder / "predictions/selection-000.npy", scored)
     context, versions = made.context("0 fit"), machine.library_versions()
     best = made.folder / "best"
-    return export(best, honest(), made.work_folder(0), context, made.dataset.train_folder, versions, "a test")
+    return export(best, honest(), [made.work_folder(0)], context, made.dataset.train_folder, versions, "a test")
 
 
 def test_the_exported_pipeline_gives_the_scored_answers_and_a_changed_one_is_found_out(made: Bench) -> None:
     best = exported(made)
-    record = compare_delivered(made, best, 0)
+    record = compare_delivered(made, best, 0, [0])
     assert record == {"iteration": 0, "images": 200, "differing": 0, "difference": 0.0, "note": ""}
     with (best / "model.py").open("a") as file:
         file.write("\nModel.forward = lambda self, images: -self.network(images)\n")
-    changed = compare_delivered(made, best, 0)
+    changed = compare_delivered(made, best, 0, [0])
     assert changed["differing"] > 100
     (best / "model.py").write_text("broken = 1 / 0\n")
-    broken = compare_delivered(made, best, 0)
+    broken = compare_delivered(made, best, 0, [0])
     assert (broken["differing"], broken["difference"]) == (200, None)
     assert "ZeroDivisionError" in broken["note"]
 
