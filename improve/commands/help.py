@@ -29,7 +29,6 @@ def help_text() -> str:
             "A language model designs an image classifier and refines it, part by part.",
             "",
             *_table(starts),
-            "",
             "GROUP=NAME chooses, GROUP.KEY=VALUE sets; -m seed=0,1,2 makes several runs:",
             *_table(chosen),
             f"Every key, its type and its default: {command('keys')} [GROUP]",

@@ -202,7 +202,7 @@ class AcceptanceConfig:
 
 @dataclass
 class FinishConfig:
-    """what is delivered in the end: one training of the best pipeline, or several as an ensemble"""
+    """what is delivered: one training of the best, or several together"""
 
     name: str = key(
         MISSING,

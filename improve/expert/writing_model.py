@@ -139,7 +139,7 @@ def _residual(recipe: ModelRecipe) -> str:
         "        )",
         *_forward(),
     ]
-    imports = ["from template import ImageClassifier"]
+    imports = ["import torch", "from template import ImageClassifier"]
     imports += ["from timm.layers import DropPath"] if recipe.drop_path else []
     summary = f"A small residual network: {total} blocks, {'-'.join(map(str, recipe.widths))} channels."
     return _file(summary, recipe, [*imports, "from torch import nn"], code)
