@@ -205,7 +205,7 @@ class FinishConfig:
     """what is delivered: one training of the best, or several together"""
 
     name: str = key(
-        MISSING,
+        "single",
         "single: one training; ensemble: the mean of the probabilities of `members` trainings",
         options=("single", "ensemble"),
     )

@@ -18,7 +18,7 @@ from improve.display import make_display, print_end_card
 from improve.display.live import RichDisplay
 from improve.display.plain import QUIET_SECONDS, PlainDisplay
 from improve.display.progress import Progress
-from improve.display.sentences import comparison
+from improve.display.sentences import comparison, gained
 from improve.display.text import clean, cut_middle, duration, last_overwritten, money, one_line, short_count, trained
 from improve.errors import ConfigError
 from improve.record.history import History
@@ -248,7 +248,7 @@ def test_the_card_of_a_finished_run(tmp_path: Path) -> None:
     folder = tmp_path / "a run"
     said = card(History.read(Maker(folder).write()), folder, "improve run seed=1")
     for expected in (
-        "3 of 8 changes (1 rejected, 2 within noise, 2 failed)", "do not overlap", "0 USD (no language model)",
+        "3 of 8 changes (1 rejected, 2 within noise, 2 failed)", "the best pipeline is better", "0 USD (no language model)",
         "3.4 minutes", "T3", f"improve predict '{folder}' IMAGES", f"{folder}/best", "run.html",
         "llm=offline is a rule-based expert, no language model",
     ):  # fmt: skip
@@ -281,13 +281,19 @@ def test_nothing_accepted_is_said_so(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
-def test_the_comparison_never_claims_more_than_the_intervals(first: int, best: int) -> None:
+def test_the_comparison_never_claims_more_than_its_interval(first: int, best: int) -> None:
     history = History.of([Record("run", "run", {"config": {}, "dataset": {}}, "", 0.0)])
     tests = [
         {"which": name, "iteration": n, "failure": None, "correct": c, "total": 400, "accuracy": c / 400}
         | dict(zip(("low", "high"), wilson(c, 400), strict=True))
         for n, (name, c) in enumerate((("first", first), ("best", best)))
     ]
-    said = comparison(replace(history, first_test=tests[0], best_test=tests[1]))
-    assert ("hardly luck" in said) == (wilson(best, 400)[0] > wilson(first, 400)[1])
-    assert ("worse" in said) == (wilson(best, 400)[1] < wilson(first, 400)[0])
+    scored = replace(history, first_test=tests[0], best_test=tests[1])
+    said, found = comparison(scored), gained(scored)
+    assert found is not None
+    assert found["low"] <= found["effect"] <= found["high"]
+    assert ("the best pipeline is better" in said) == (found["low"] > 0)
+    assert ("worse" in said) == (found["high"] < 0)
+    assert "whose luck is not covered" in said  # one training each tells nothing of it
+    if wilson(best, 400)[0] > wilson(first, 400)[1]:  # what separate intervals show, the one of the gain shows, too
+        assert found["low"] > 0
