@@ -190,7 +190,7 @@ class AcceptanceConfig:
         options=("racing", "paired", "paper"),
     )
     alpha: float = key(
-        0.05,
+        0.2,  # what names of older runs are made with; each rule's option has its own
         "racing: the share of runs in which nothing is better and yet something is called better, at most; paired: the "
         "largest one-sided p-value of the exact McNemar test that accepts",
     )
