@@ -66,7 +66,7 @@ def test_the_page_tells_the_run(page: Page) -> None:
     for expected in (
         "Sorting images into 40 classes: from 59.7% to 81.5% correct",
         "A rule-based expert (no language model was used)",
-        "do not overlap",
+        "the best pipeline is better",
         "3 of 8",
         "1 rejected, 2 within noise, 2 failed",
         "Random flips turn one orientation into another",  # a reason

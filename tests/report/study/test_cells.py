@@ -36,7 +36,7 @@ def made(
         state=("failed" if accuracy is None else "scored") if finished else "unfinished", why="",
         accuracy=accuracy if finished else None, first=0.5, selection=0.6, tokens=100, usd=0.5, minutes=10.0,
         rule_based=False, replayed=False, verified=values["verified"] == "true",
-        paper_protocol=values["protocol"] == "paper", steps=(), strata={},
+        paper_protocol=values["protocol"] == "paper", steps=(), strata={}, components=None,
         origin={"version": "1", "commit": "a", "hardware": "b"},
     )  # fmt: skip
 
