@@ -23,7 +23,7 @@ from tests.support.made_executor import Refined, config_of, refine
 from tests.support.scripted_llm import scripted_llm
 
 SMALL = ("dataset.train=300", "dataset.selection=200", "dataset.test=200")
-SEED = 6  # with it the best of four zero-shot pipelines is the second
+SEED = 2  # with it the best of four zero-shot pipelines is the second
 STRATEGIES = {
     "iterative": ("strategy=iterative",),
     "global": ("strategy=global",),
