@@ -20,6 +20,7 @@ from tests.support.scripted_llm import ScriptedServer, role_of, scripted_llm
 from tests.test_resume import steps
 
 ITERATIONS = 3
+KILLED = ("tests.support.killed_run",)
 SMALL = ("dataset=digits", "dataset.train=200", "dataset.selection=100", "dataset.test=100", "executor.fit_seconds=30")
 
 
@@ -80,20 +81,17 @@ def test_a_run_that_is_killed_at_every_record_ends_as_a_whole_one(tmp_path: Path
             "accepted", "accepted", "rejected", "failed",
         ]  # fmt: skip
 
-        program = ("tests.support.killed_run", "after")
-        killed = resumed_until_done(lambda: start(after, server, cache, program), len(expected) + 1)
+        killed = resumed_until_done(lambda: start(after, server, cache, (*KILLED, "after", "1")), len(expected) + 1)
         assert killed == len(expected)
         assert len(server.requests) == 2 * asked, "somebody was asked twice"
 
+        torn = start(within, server, cache, (*KILLED, "within", "1"))
         for number in range(len(expected)):
-            torn = start(within, server, cache, ("tests.support.killed_run", "within"))
             assert (torn.communicate(timeout=200), torn.returncode)[1] == -signal.SIGKILL
             assert len(read(within / JOURNAL).records) == number
-            process = start(within, server, cache, ("tests.support.killed_run", "after"))
-            assert (process.communicate(timeout=200), process.returncode)[1] == -signal.SIGKILL
-        process = start(within, server, cache, ("improve.run",))
-        output, _ = process.communicate(timeout=200)
-        assert process.returncode == 0, output
+            torn = start(within, server, cache, (*KILLED, "within", "2"))  # the torn one, then the next
+        output, _ = torn.communicate(timeout=200)
+        assert torn.returncode == 0, output
     for folder in (after, within):
         assert steps(folder) == expected
         assert weights(folder) == weights(whole) != {}

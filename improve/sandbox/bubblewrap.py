@@ -14,14 +14,14 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from improve.sandbox import visible
+from improve.sandbox import usage, visible
 from improve.sandbox.values import Launch, Limits
 
 NOBODY: Final = 65534
 SCRATCH: Final = Path("/tmp")
 NEEDED: Final = ("bwrap", "prlimit", "setpriv")
 _FILES_OPEN: Final = 4096
-_SANDBOXES: Final = 4  # at once
+_SANDBOXES: Final = 4  # that may start after one, and grow, before it is short of threads
 # The kernel's memory killer takes the sandbox first; bubblewrap's additions to the environment go. A shell, since this
 # must happen inside and cost no interpreter.
 _LAST_STEP: Final = ("/bin/sh", "-c", 'echo 1000 >/proc/self/oom_score_adj; unset PWD OLDPWD; exec "$@"', "sh")
@@ -105,8 +105,8 @@ def _file(content_fd: int, path: str) -> list[str]:
 def rlimits(limits: Limits) -> dict[str, int]:
     """Set inside: outside they would hit bubblewrap itself."""
     tasks = limits.tasks  # the kernel counts threads as well
-    if os.geteuid() == 0:  # all sandboxes run as the same user, which the kernel counts together
-        tasks *= _SANDBOXES
+    if os.geteuid() == 0:  # the kernel counts all sandboxes together, also other runs': they run as the same user
+        tasks = usage.threads_of(NOBODY) + _SANDBOXES * tasks
     return {
         "RLIMIT_CORE": 0,
         "RLIMIT_FSIZE": limits.disk_bytes,

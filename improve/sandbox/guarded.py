@@ -181,18 +181,8 @@ def _rlimits(launch: Launch, counted: bool) -> dict[str, int]:
         "RLIMIT_NOFILE": _FILES_OPEN,
     }
     if not counted:  # the kernel counts all threads of the user, and not those of root
-        limits["RLIMIT_NPROC"] = _own_tasks() + launch.limits.tasks
+        limits["RLIMIT_NPROC"] = usage.threads_of(os.geteuid()) + launch.limits.tasks
     return limits
-
-
-def _own_tasks() -> int:
-    """How many threads this user runs now."""
-    count = 0
-    for pid in tree.parents():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            if os.stat(f"/proc/{pid}").st_uid == os.geteuid():
-                count += len(os.listdir(f"/proc/{pid}/task"))
-    return count
 
 
 class _Guarded(Confined):

@@ -7,11 +7,14 @@ the sandbox first.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from improve.sandbox.guard import tree
 
 SMALLEST: Final = 4096  # bytes: what a file, however small, takes at least
 ENDLESS: Final = 1 << 62  # of a folder that hides what is in it
@@ -64,6 +67,16 @@ def _proportional(pid: int) -> tuple[int, int]:
     except _GONE:
         return 0, 0
     return found.get(b"Pss:", 0) + found.get(b"SwapPss:", 0), found.get(b"Pss_Shmem:", 0)
+
+
+def threads_of(user: int) -> int:
+    """How many threads run as the user now."""
+    count = 0
+    for pid in tree.parents():
+        with contextlib.suppress(PermissionError, *_GONE):
+            if os.stat(f"/proc/{pid}").st_uid == user:
+                count += len(os.listdir(f"/proc/{pid}/task"))
+    return count
 
 
 def disk(folders: Iterable[Path]) -> int:

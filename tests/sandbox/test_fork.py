@@ -164,28 +164,31 @@ def test_files_of_the_work_folder_are_taken_as_bytes_and_no_link_is_followed(sta
 
 FILL = {
     "one file": "f = open('big', 'wb'); [f.write(bytes(1 << 20)) for _ in range(500)]; f.flush()",
-    "many files": "[open(f'f{n}', 'wb').write(b'1' * 100_000) for n in range(5000)]",
+    "many files": "[open(f'f{n}', 'wb').write(b'1' * 100_000) for n in range(40_000)]",
     "a hole, mapped": "import mmap; f = open('m', 'wb+'); f.truncate(30 << 20); m = mmap.mmap(f.fileno(), 30 << 20); "
     "g = open('n', 'wb+'); g.truncate(30 << 20); k = mmap.mmap(g.fileno(), 30 << 20); m[:] = b'1' * (30 << 20); "
     "k[:] = b'1' * (30 << 20)",
     "no name": "f = os.open('.', os.O_TMPFILE | os.O_RDWR); [os.write(f, bytes(1 << 20)) for _ in range(500)]",
     "a copy in the kernel": "f = open('a', 'wb+'); f.truncate(30 << 20); "
-    "[os.sendfile(os.open(f'c{n}', 65), f.fileno(), 0, 30 << 20) for n in range(20)]",
+    "[os.sendfile(os.open(f'c{n}', 65), f.fileno(), 0, 30 << 20) for n in range(130)]",
 }
 
 
 @pytest.mark.parametrize("tier", ["T3", "T1"], indirect=True)
 @pytest.mark.parametrize("how", FILL)
 def test_the_work_folder_takes_no_more_than_it_may(start: Start, tier: str, how: str, tmp_path: Path) -> None:
-    """On T3 its file system ends; on T1 a watchdog ends the program soon after."""
+    """On T3 its file system ends; on T1 a watchdog ends the program soon after, most of what it would write unwritten.
+
+    How soon is a matter of the machine's speed and load; each of these would write 0.5 to 4 GB.
+    """
     talk = start()
     talk.confined.stdin.write(FILL[how].encode() + b"\nsay('done')\n")
     answer = talk.answers.readline()
-    code = talk.confined.wait(5)
+    code = talk.confined.wait(30)
     held = usage.disk([tmp_path / "work"])
     talk.confined.kill()
     assert talk.confined.killed_for == "disk" or code == 128 + 7 or b"28" in answer or b"27" in answer, (answer, code)
-    assert held <= (4096 if tier == "T3" else 3 * LIMITS.disk_bytes)
+    assert held <= (4096 if tier == "T3" else 2 << 30)
 
 
 def test_what_cannot_be_imported_is_told_with_its_last_line(tmp_path: Path) -> None:
