@@ -22,6 +22,7 @@ else:
 
 PACKAGE = ROOT / "improve"
 MOST_MODULES = 8  # beside the packages
+MOST_PARAMETERS = 7
 
 
 def rooms() -> list[str]:
@@ -72,6 +73,19 @@ def test_all_rooms_have_their_place_and_few_modules_lie_loose() -> None:
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert loose | packages == set(rooms())
     assert len(loose) + 1 <= MOST_MODULES
+
+
+def test_no_function_takes_more_than_a_reader_can_keep_in_mind() -> None:
+    functions = (
+        (path, node)
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    )
+    for path, node in functions:
+        taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        names = [argument.arg for argument in taken if argument.arg not in ("self", "cls")]
+        assert len(names) <= MOST_PARAMETERS, f"{path}:{node.lineno} takes {', '.join(names)}"
 
 
 def test_the_map_of_the_readme_is_the_house() -> None:

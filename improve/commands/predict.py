@@ -79,7 +79,7 @@ def _in_sandbox(best: Path, images: np.ndarray, mode: str, done: int, out: Path 
         np.save(inputs / "images.npy", images)
         seconds = max(LEAST_SECONDS, SECONDS_AN_IMAGE * len(images))
         cells = Path(folder) / "cells"
-        given = predict_delivered(best, inputs, len(images), seconds, ExecutorConfig(), sandbox, zygote, cells)
+        given = predict_delivered(best, inputs, seconds, ExecutorConfig(), sandbox, zygote, cells)
     if isinstance(given, Failure):
         kept = f" {count(done, 'image')} before it are done, in {part_of(out)}." if done and out else ""
         raise ImproveError(

@@ -108,7 +108,7 @@ class FolderCompetition(Competition):
         return key_of(scan(folder, config)) if folder and config.path else self.source
 
     def load(self, config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
-        return from_folders(scan(self.get(config, downloads, notify), config), config)
+        return from_folders(scan(self.get(config, downloads, notify), config))
 
 
 @dataclass(frozen=True)

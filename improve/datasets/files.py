@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from improve.config.schema import DatasetConfig
 from improve.datasets.findings import Finding
 from improve.datasets.source import PLAIN, Raw, Source, Terms
 from improve.pipeline.template.images import DAMAGE, Preparation, UnreadableImage, decode, formats
@@ -26,7 +25,6 @@ def from_files(
     labels: Sequence[int],
     parts: Sequence[int],
     class_names: Sequence[str],
-    config: DatasetConfig,
     findings: Sequence[str | Finding] = (),
     groups: list[str] | None = None,
     terms: Terms = PLAIN,

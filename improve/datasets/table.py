@@ -105,7 +105,7 @@ def source_of(
         raise DataError(f"All images have the same class ({classes[0]!r}), but a classifier needs two.", "add others")
     number = {name: position for position, name in enumerate(classes)}
     labels = [number[name] for name in names]
-    return from_files(paths, labels, parts or [FREE] * len(paths), classes, config, findings, groups, terms)
+    return from_files(paths, labels, parts or [FREE] * len(paths), classes, findings, groups, terms)
 
 
 def check_files(paths: Sequence[Path], config: DatasetConfig, hint: Callable[[], str] = lambda: "") -> None:

@@ -19,7 +19,7 @@ from improve.config.schema import ExecutorConfig
 from improve.domain import Failure, Reason
 from improve.execution.place import Place
 from improve.execution.status import StatusReader, failure_of
-from improve.sandbox import Confined, Limits, Sandbox, Zygote
+from improve.sandbox import Confined, Launch, Limits, Sandbox, Zygote
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "pipeline" / "template"
 STATUS, DATA = 3, 4  # descriptors of a worker: events, and what a command gives back
@@ -64,17 +64,16 @@ class Cell:
         self._ready = False
         self._closed = False
         try:
-            self._confined: Confined = sandbox.fork(
-                zygote,
+            launch = Launch(
                 readable=[TEMPLATE, place.pipeline, place.weights, *readable],
                 work=place.work,
                 cwd=place.pipeline,
                 env=worker_environment(),
                 limits=limits,
-                log=log,
-                descriptors={STATUS: status_write, DATA: data_write},
                 devices=devices,
             )
+            descriptors = {STATUS: status_write, DATA: data_write}
+            self._confined: Confined = sandbox.fork(zygote, launch, log, descriptors)
         except BaseException:
             os.close(status_read)
             os.close(data_read)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from improve.config.schema import ExecutorConfig
 from improve.domain import Failure, Reason
 from improve.execution import machine
@@ -18,14 +20,13 @@ from improve.sandbox import Sandbox, Zygote
 def predict_delivered(
     best: Path,
     inputs: Path,
-    rows: int,
     seconds: float,
     config: ExecutorConfig,
     sandbox: Sandbox,
     zygote: Zygote,
     cells: Path,
 ) -> Probabilities | Failure:
-    """Probabilities `rows × K` of the pipeline in the folder `best` for the images.npy of `inputs`.
+    """Probabilities N × K of the pipeline in the folder `best` for the N images of `inputs/images.npy`.
 
     Nothing is seen but that folder's components, weights and pretrained weights, as copies below `cells`.
     """
@@ -33,6 +34,7 @@ def predict_delivered(
     pretrained = {name: {**w, "file": str(best / w["file"])} for name, w in context["pretrained"].items()}
     accelerator, threads = "gpu" if machine.uses_gpu(config) else "cpu", machine.training_threads(config)
     context |= {"pretrained": pretrained, "accelerator": accelerator, "threads": threads}
+    rows = len(np.load(inputs / "images.npy", mmap_mode="r"))
     place = Place(cells)
     place.fill(best, best)
     cell = Cell(

@@ -11,8 +11,8 @@ from improve.sandbox.choose import choose
 from improve.sandbox.confined import Confined
 from improve.sandbox.remove import remove
 from improve.sandbox.sandbox import Sandbox
-from improve.sandbox.values import Limits, Tier
+from improve.sandbox.values import Launch, Limits, Tier
 from improve.sandbox.visible import in_sight as shown_in
 from improve.sandbox.zygote import Zygote
 
-__all__ = ["Confined", "Limits", "Sandbox", "Tier", "Zygote", "choose", "remove", "shown_in"]
+__all__ = ["Confined", "Launch", "Limits", "Sandbox", "Tier", "Zygote", "choose", "remove", "shown_in"]

@@ -19,7 +19,7 @@ from improve.sandbox.guard import selfcheck
 from improve.sandbox.guarded import LandlockSandbox, PlainSandbox
 from improve.sandbox.sandbox import Sandbox
 from improve.sandbox.tier3 import BubblewrapSandbox
-from improve.sandbox.values import Limits, Tier
+from improve.sandbox.values import Launch, Limits, Tier
 
 _log = logging.getLogger(__name__)
 
@@ -107,16 +107,16 @@ def _try(sandbox: Sandbox, folder: Path, bystander: _Bystander) -> dict[str, Any
     source, sink = os.pipe()
     with os.fdopen(source, "rb") as answers:
         try:
-            confined = sandbox.start(
-                [sys.executable, "-I", "-S", str(program), json.dumps(targets), str(sink)],
+            launch = Launch(
+                argv=[sys.executable, "-I", "-S", str(program), json.dumps(targets), str(sink)],
                 readable=[program],
                 writable=[work],
                 cwd=work,
                 env={"PATH": os.defpath},
                 limits=_PROBE_LIMITS,
-                log=folder / "log",
                 pass_fds=[sink],
             )
+            confined = sandbox.start(launch, folder / "log")
         finally:
             os.close(sink)
         with confined:

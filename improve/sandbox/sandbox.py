@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from improve.errors import SandboxError
 from improve.sandbox.confined import Confined
 from improve.sandbox.log import LogPump
-from improve.sandbox.values import Launch, Limits, Tier
+from improve.sandbox.values import Launch, Tier
 from improve.sandbox.zygote import Zygote
 
 
@@ -32,53 +32,19 @@ class Sandbox(ABC):
     def missing(self) -> SandboxError | None:
         """What this machine visibly lacks for the tier. A start may still fail for reasons that only it shows."""
 
-    def start(
-        self,
-        argv: Sequence[str],
-        *,
-        readable: Sequence[Path],
-        writable: Sequence[Path],
-        cwd: Path,
-        env: Mapping[str, str],
-        limits: Limits,
-        log: Path | None = None,
-        pass_fds: Sequence[int] = (),
-        devices: Sequence[Path] = (),
-    ) -> Confined:
-        """Start a program that sees `readable`, `writable`, Python and the system's libraries, and nothing else.
+    def start(self, launch: Launch, log: Path | None = None) -> Confined:
+        """Start a program; `log` takes its stdout and stderr. May be called from any thread.
 
-        The paths must exist and mean the same inside. `readable` and `writable` may be filled later. The environment
-        is `env` and TMPDIR, HOME and XDG_CACHE_HOME, which point to a scratch folder that ends with the sandbox.
-        `log` takes stdout and stderr. Of our descriptors the program has `pass_fds` alone. `devices` are those of
-        GPUs. May be called from any thread. Raises `SandboxError`, and `ValueError` for paths that contradict
-        each other.
+        Raises `SandboxError`, and `ValueError` for paths that contradict each other.
         """
-        launch = Launch(
-            list(argv), list(readable), list(writable), cwd, dict(env), limits, list(pass_fds), list(devices)
-        )
         output, pump = _prepare(launch, log)
         with output:
             return self._launch(launch, output, pump)
 
     def fork(
-        self,
-        zygote: Zygote,
-        *,
-        readable: Sequence[Path],
-        work: Path | None,
-        cwd: Path,
-        env: Mapping[str, str],
-        limits: Limits,
-        log: Path | None = None,
-        descriptors: Mapping[int, int] | None = None,
-        devices: Sequence[Path] = (),
+        self, zygote: Zygote, launch: Launch, log: Path | None = None, descriptors: Mapping[int, int] | None = None
     ) -> Confined:
-        """Like `start`, for a fork of a zygote, whose program sees `readable` and writes to `work` alone.
-
-        `work` must be an empty folder. What is written to it is in no folder of ours: `Confined.take` gives files of
-        it; the rest ends with the sandbox. The program has `descriptors` under the numbers that are their keys.
-        """
-        launch = Launch([], list(readable), [], cwd, dict(env), limits, [], list(devices), work)
+        """Like `start`, for a fork of a zygote. It has `descriptors` under the numbers that are their keys."""
         output, pump = _prepare(launch, log)
         source, sink = os.pipe()
         stdin = os.fdopen(sink, "wb", buffering=0)

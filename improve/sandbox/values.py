@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -43,19 +43,24 @@ class Limits:
         return self.processes + _THREADS_PER_CPU * (os.cpu_count() or 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Launch:
-    """One program to confine. All paths are absolute and the same inside as outside.
+    """One program to confine. All paths are absolute, exist, and mean the same inside as outside.
 
-    Without `argv` it is a fork of a zygote. `work` is a folder that begins empty and ends with the sandbox.
+    It sees `readable`, `writable`, Python and the system's libraries, and nothing else; the two may be filled later.
+    The environment is `env` and TMPDIR, HOME and XDG_CACHE_HOME, which point to a scratch folder that ends with the
+    sandbox. Of our descriptors it has `pass_fds` alone. `devices` are those of GPUs.
+
+    Without `argv` it is a fork of a zygote, which may write to `work` alone: an empty folder, to which nothing of what
+    is written comes, for it ends with the sandbox; `Confined.take` gives files of it.
     """
 
-    argv: Sequence[str]
-    readable: Sequence[Path]
-    writable: Sequence[Path]
     cwd: Path
-    env: Mapping[str, str]
     limits: Limits
-    pass_fds: Sequence[int]
-    devices: Sequence[Path]
+    argv: Sequence[str] = ()
+    readable: Sequence[Path] = ()
+    writable: Sequence[Path] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    pass_fds: Sequence[int] = ()
+    devices: Sequence[Path] = ()
     work: Path | None = None

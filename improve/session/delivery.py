@@ -24,7 +24,6 @@ def compare_delivered(executor: LocalExecutor, best: Path, iteration: int, membe
     given = predict_delivered(
         best,
         executor.dataset.inputs_folder("selection"),
-        images,
         executor.config.predict_seconds,
         executor.config,
         executor.sandbox,

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from improve.sandbox import Limits, Sandbox
+from improve.sandbox import Launch, Limits, Sandbox
 from improve.sandbox.guarded import LandlockSandbox, PlainSandbox
 from improve.sandbox.tier3 import BubblewrapSandbox
 
@@ -43,13 +43,13 @@ def run_confined(sandbox: Sandbox, request: dict[str, Any], argv: list[str]) -> 
     world = request["world"]
     readable = [Path(world["readable"]), Path(argv[1])]
     work = Path(world["work"])
-    with sandbox.start(
-        argv, readable=readable, writable=[work], cwd=work, env={"PATH": os.defpath}, limits=LIMITS,
-        log=Path(request["log"]),
-    ) as confined:  # fmt: skip
+    launch = Launch(
+        argv=argv, readable=readable, writable=[work], cwd=work, env={"PATH": os.defpath}, limits=LIMITS
+    )  # fmt: skip
+    with sandbox.start(launch, Path(request["log"])) as confined:
         code = confined.wait(request["seconds"])
     if request["again"]:  # a later start must not follow what the first left behind
-        sandbox.start([sys.executable, "-c", ""], readable=[], writable=[work], cwd=work, env={}, limits=LIMITS).kill()
+        sandbox.start(Launch(argv=[sys.executable, "-c", ""], writable=[work], cwd=work, limits=LIMITS)).kill()
     return {"code": code, "killed_for": confined.killed_for, "artifact": ""}
 
 

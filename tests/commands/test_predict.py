@@ -28,8 +28,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     best.mkdir(parents=True)
     (best / "context.json").write_text(json.dumps({"classes": CLASSES, "height": 4, "width": 4, "channels": 1}))
 
-    def delivered(best: Path, inputs: Path, rows: int, *rest: object) -> np.ndarray | Failure:
-        assert len(np.load(inputs / "images.npy")) == rows
+    def delivered(best: Path, inputs: Path, *rest: object) -> np.ndarray | Failure:
+        rows = len(np.load(inputs / "images.npy"))
         if (best / "fails").exists() and rows == 1:
             return Failure(Reason.TIMEOUT, "it took too long")
         return np.tile(np.array([[0.2, 0.7, 0.1]], np.float32), (rows, 1))

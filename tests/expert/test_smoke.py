@@ -82,7 +82,9 @@ for job in json.loads((here / "jobs.json").read_text()):
         parts = components.load_components()
         smoke.smoke(parts, context, data)
         if job["frozen"]:
-            backbone = parts.build_model(context).backbone
+            model = parts.build_model(context)
+            model.freeze_units()
+            backbone = model.train().backbone
             learning = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
             assert not learning, f"{len(learning)} parameters of a frozen backbone learn"
             steady = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d) and m.training]

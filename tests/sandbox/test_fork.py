@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from improve.errors import SandboxError
-from improve.sandbox import Confined, Limits, Sandbox, Zygote, usage
+from improve.sandbox import Confined, Launch, Limits, Sandbox, Zygote, usage
 from improve.sandbox.guarded import LandlockSandbox, PlainSandbox
 from improve.sandbox.tier3 import BubblewrapSandbox
 
@@ -83,16 +83,8 @@ def start(tier: str, zygote: Zygote, tmp_path: Path) -> Iterator[Start]:
 
     def begin(limits: Limits = LIMITS) -> Talk:
         source, sink = os.pipe()
-        confined = SANDBOXES[tier]().fork(
-            zygote,
-            readable=[],
-            work=work,
-            cwd=work,
-            env={"A": "1"},
-            limits=limits,
-            log=tmp_path / "log",
-            descriptors={3: sink},
-        )
+        launch = Launch(work=work, cwd=work, env={"A": "1"}, limits=limits)
+        confined = SANDBOXES[tier]().fork(zygote, launch, tmp_path / "log", {3: sink})
         os.close(sink)
         running.append(Talk(confined, source))
         return running[-1]
@@ -217,12 +209,11 @@ def test_all_ends_when_the_parent_is_killed(tier: str, module: Path, tmp_path: P
     code = f"""
 import os, time
 from pathlib import Path
-from tests.sandbox.test_fork import ENV, LIMITS, SANDBOXES, Zygote
+from tests.sandbox.test_fork import ENV, LIMITS, SANDBOXES, Launch, Zygote
 work = Path({str(tmp_path / "work")!r})
 work.mkdir()
 zygote = Zygote(Path({str(module)!r}), "talker", ENV)
-confined = SANDBOXES[{tier!r}]().fork(
-    zygote, readable=[], work=work, cwd=work, env={{}}, limits=LIMITS, descriptors={{3: 1}})
+confined = SANDBOXES[{tier!r}]().fork(zygote, Launch(work=work, cwd=work, limits=LIMITS), descriptors={{3: 1}})
 confined.stdin.write(b"os.fork() or __import__('time').sleep(99); say('begun')\\n")
 time.sleep(99)
 """
@@ -246,12 +237,11 @@ def test_shared_memory_of_a_run_that_was_killed_is_gone_before_the_next_sandbox(
     code = f"""
 import time
 from pathlib import Path
-from tests.sandbox.test_fork import ENV, LIMITS, LandlockSandbox, Zygote
+from tests.sandbox.test_fork import ENV, LIMITS, LandlockSandbox, Launch, Zygote
 work = Path({str(tmp_path / "first")!r})
 work.mkdir()
-confined = LandlockSandbox().fork(
-    Zygote(Path({str(module)!r}), "talker", ENV), readable=[], work=work, cwd=work, env={{}}, limits=LIMITS,
-    descriptors={{3: 1}})
+launch = Launch(work=work, cwd=work, limits=LIMITS)
+confined = LandlockSandbox().fork(Zygote(Path({str(module)!r}), "talker", ENV), launch, descriptors={{3: 1}})
 confined.stdin.write(b"open({name!r}, 'w').write('stash'); say('begun')\\n")
 time.sleep(99)
 """
@@ -264,9 +254,8 @@ time.sleep(99)
     assert os.path.exists(name)
     (tmp_path / "work").mkdir()
     source, sink = os.pipe()
-    with LandlockSandbox().fork(
-        zygote, readable=[], work=tmp_path / "work", cwd=tmp_path, env={}, limits=LIMITS, descriptors={3: sink}
-    ) as confined:
+    launch = Launch(work=tmp_path / "work", cwd=tmp_path, limits=LIMITS)
+    with LandlockSandbox().fork(zygote, launch, descriptors={3: sink}) as confined:
         assert Talk(confined, source).ask(f"say(os.path.exists({name!r}))") == [False]
     os.close(sink)
     assert not os.path.exists(name)

@@ -17,7 +17,7 @@ DEVICES = [Path(f"/dev/{name}") for name in ("nvidia0", "nvidiactl", "nvidia-uvm
 
 
 def launch(devices: list[Path]) -> Launch:
-    return Launch([], [], [], Path("/tmp"), {}, Limits(1 << 30, 1 << 24, 1 << 16), [], devices)
+    return Launch(cwd=Path("/tmp"), limits=Limits(1 << 30, 1 << 24, 1 << 16), devices=devices)
 
 
 def pairs(command: list[str], option: str) -> list[tuple[str, str]]:

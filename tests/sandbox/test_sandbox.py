@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from improve.errors import SandboxError
-from improve.sandbox import Confined, Limits, Sandbox, Tier, choose, remove, usage
+from improve.sandbox import Confined, Launch, Limits, Sandbox, Tier, choose, remove, usage
 from improve.sandbox.choose import prove
 from improve.sandbox.guarded import LandlockSandbox, PlainSandbox
 from improve.sandbox.tier3 import BubblewrapSandbox
@@ -44,18 +44,12 @@ def work(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(sandbox: Sandbox, work: Path, tmp_path: Path) -> Start:
-    """Start a piece of Python in the sandbox, with `work` writable; keywords go to `Sandbox.start`."""
+    """Start a piece of Python in the sandbox, with `work` writable; further keywords go to its `Launch`."""
 
-    def begin(code: str, *arguments: str, **options: object) -> Confined:
-        settings: dict[str, object] = {
-            "readable": [],
-            "writable": [work],
-            "cwd": work,
-            "env": {},
-            "limits": LIMITS,
-            "log": tmp_path / "log",
-        }
-        return sandbox.start([sys.executable, "-c", code, *arguments], **{**settings, **options})  # type: ignore[arg-type]
+    def begin(code: str, *arguments: str, log: Path = tmp_path / "log", **options: object) -> Confined:
+        settings: dict[str, object] = {"writable": [work], "cwd": work, "limits": LIMITS}
+        argv = [sys.executable, "-c", code, *arguments]
+        return sandbox.start(Launch(argv=argv, **{**settings, **options}), log)  # type: ignore[arg-type]
 
     return begin
 
@@ -192,11 +186,10 @@ def test_all_ends_when_the_parent_is_killed(sandbox: Sandbox, work: Path) -> Non
     code = f"""
 import sys, time
 from pathlib import Path
-from tests.sandbox.test_sandbox import LIMITS, SANDBOXES
+from tests.sandbox.test_sandbox import LIMITS, SANDBOXES, Launch
 work = Path({str(work)!r})
 inner = "import time\\nwhile True: open('tick','w').close(); time.sleep(0.01)"
-SANDBOXES[{name!r}]().start(
-    [sys.executable, "-c", inner], readable=[], writable=[work], cwd=work, env={{}}, limits=LIMITS)
+SANDBOXES[{name!r}]().start(Launch(argv=[sys.executable, "-c", inner], writable=[work], cwd=work, limits=LIMITS))
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as parent:
@@ -274,9 +267,8 @@ torch.save(model.state_dict(), "model.pt")
 
 def test_a_missing_program_is_an_error_with_its_name(start: Start, sandbox: Sandbox, work: Path) -> None:
     try:
-        with sandbox.start(
-            ["/nowhere/program"], readable=[], writable=[work], cwd=work, env={}, limits=LIMITS, log=work / "../log"
-        ) as confined:
+        launch = Launch(argv=["/nowhere/program"], writable=[work], cwd=work, limits=LIMITS)
+        with sandbox.start(launch, work / "../log") as confined:
             assert confined.wait(10) == 127
         said = (work / "../log").read_text()
     except SandboxError as problem:
@@ -298,10 +290,9 @@ def test_paths_are_checked_before_anything_starts(start: Start, work: Path, tmp_
 def test_a_closed_folder_is_refused_with_the_fix(work: Path, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
+    launch = Launch(argv=[sys.executable], readable=[closed], writable=[work], cwd=work, limits=LIMITS)
     with pytest.raises(SandboxError, match="chmod -R a\\+rX"):
-        BubblewrapSandbox().start(
-            [sys.executable], readable=[closed], writable=[work], cwd=work, env={}, limits=LIMITS, log=None
-        )
+        BubblewrapSandbox().start(launch)
 
 
 @pytest.mark.parametrize("kind", [BubblewrapSandbox, LandlockSandbox, lambda: LandlockSandbox(1), PlainSandbox])

@@ -29,7 +29,7 @@ LOOK = """
 import json, os, sys, tempfile
 from pathlib import Path
 sys.path.insert(0, ROOT)
-from improve.sandbox import Limits
+from improve.sandbox import Launch, Limits
 from improve.sandbox.guarded import LandlockSandbox, PlainSandbox
 from improve.sandbox.tier3 import BubblewrapSandbox
 INSIDE = '''
@@ -55,7 +55,7 @@ with tempfile.TemporaryDirectory() as folder:
     work.mkdir()
     argv = [sys.executable, "-I", "-S", "-c", INSIDE, *sys.argv[2:]]
     limits = Limits(1 << 30, 1 << 24, 1 << 16, 32)
-    with sandbox.start(argv, readable=[], writable=[work], cwd=work, env={}, limits=limits, log=log) as confined:
+    with sandbox.start(Launch(argv=argv, writable=[work], cwd=work, limits=limits), log) as confined:
         code = confined.wait(60)
     print(json.dumps([code, log.read_text()]))
 """

@@ -46,10 +46,10 @@ def key_of(layout: Layout) -> str:
 def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], None]) -> Source:
     layout = scan(find_root(config.path or ""), config)
     layout.findings += _odd_names(layout, config)
-    return from_folders(layout, config)
+    return from_folders(layout)
 
 
-def from_folders(layout: Layout, config: DatasetConfig) -> Source:
+def from_folders(layout: Layout) -> Source:
     """A source of the images that `scan` has found."""
     class_names = sorted(next(iter(layout.parts.values())).classes)
     paths: list[Path] = []
@@ -61,7 +61,7 @@ def from_folders(layout: Layout, config: DatasetConfig) -> Source:
             labels += [label] * len(folder.classes[name])
             parts += [given_part(part, layout.parts)] * len(folder.classes[name])
     findings = [*_about_ignored(layout), *layout.findings]
-    return from_files(paths, labels, parts, class_names, config, findings, terms=TERMS)
+    return from_files(paths, labels, parts, class_names, findings, terms=TERMS)
 
 
 def find_root(given: str) -> Path:

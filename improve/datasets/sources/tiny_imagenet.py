@@ -49,7 +49,7 @@ def load(config: DatasetConfig, downloads: Downloads, notify: Callable[[str], No
             f"{root} is not the layout of {TITLE}: {len(wnids)} training classes, {len(unknown)} others.", BY_HAND
         )
     labels = [number[wnid] for _, wnid, _ in images]
-    return from_files(paths, labels, [part for _, _, part in images], _class_names(root, wnids), config)
+    return from_files(paths, labels, [part for _, _, part in images], _class_names(root, wnids))
 
 
 def _find(config: DatasetConfig, downloads: Downloads) -> Path | None:
