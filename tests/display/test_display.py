@@ -298,3 +298,16 @@ def test_the_comparison_never_claims_more_than_its_interval(first: int, best: in
     assert "whose luck is not covered" in said  # one training each tells nothing of it
     if wilson(best, 400)[0] > wilson(first, 400)[1]:  # what separate intervals show, the one of the gain shows, too
         assert found["low"] > 0
+
+
+def test_what_was_claimed_is_told_with_what_it_covers(tmp_path: Path) -> None:
+    gain = {"effect": 0.021, "low": -0.01, "high": 0.052, "p_value": 0.16, "trainings": [3, 1]}
+    whole = {**gain, "covers_training": True, "confidence": 0.95}
+    claims = {"gain": whole, "components": {"model": gain, "data": gain}}
+    ensemble = {"iteration": 6, "members": [0, 1, 2], "accuracy": 0.85, "low": 0.84, "high": 0.86}
+    history = replace(History.read(Maker(tmp_path).write()), claims=claims, ensemble=ensemble)
+    said = card(history, tmp_path)
+    assert "+2.1 percentage points (95% interval -1.0 to +5.2, over images and training seeds: 3 trainings" in said
+    assert "against 1): the difference may be luck" in said
+    assert "model +2.1 (-1.0 to +5.2), data +2.1 (-1.0 to +5.2) points on the selection images" in said
+    assert "85.0% accuracy, 95% interval 84.0–86.0%: the mean of 3 trainings, as delivered" in said

@@ -77,9 +77,9 @@ class StudyRun:
     verified: bool
     paper_protocol: bool
     steps: tuple[Step, ...]
-    components: Mapping[str, float] | None  # what each component gained by all trainings; None: not on record
     strata: Mapping[str, tuple[int, int]]  # kind of test images → correct, total
     origin: Mapping[str, str]  # version, commit and hardware
+    components: Mapping[str, float] | None = None  # what each component gained by all trainings; None: not on record
     rate_limited: int = 0  # answers of HTTP 429: a provider was asked too fast
 
     @property
