@@ -95,7 +95,8 @@ def gains_by_component(tally: Tally, steps: Sequence[Step], judged: int, found: 
         own = [step for step in steps if step.component == component]
         parts = [part for step in own for part in (Part(1, step.after), Part(-1, step.before))]
         trainings = sum(len(step.after) for step in own), sum(len(step.before) for step in own)
-        gains[component] = _gain(contrast(tally, _merged(parts), found), trainings, confidence)
+        if merged := _merged(parts):  # else it is what it was
+            gains[component] = _gain(contrast(tally, merged, found), trainings, confidence)
     return gains
 
 

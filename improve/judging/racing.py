@@ -6,7 +6,8 @@ that of all runs in which nothing is better a share of at most `alpha` calls any
 
 One training of the candidate comes first. What is clearly worse or surely better is decided by it; what is close makes
 candidate and incumbent train again, whoever has fewer trainings, and the incumbent's add up over the races of a run.
-New candidates are worth more than certainty about old ones, so further trainings are at most a `share` of the races.
+New candidates are worth more than certainty about old ones, so further trainings are at most a `share` of the races, of
+which the first few do not count.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from improve.judging.evidence import Estimate, Prior, difference, luck
 # the looks of a run share trainings; and when to train again, so that runs end no worse than under the other rules.
 PRIOR = Prior(churn=0.45, seed=0.03, freedom=3.0, weight=4.0)
 LEVEL = 4.0  # times `alpha` over the races: Bonferroni's bound alone would be far from reached
+EARLY = 3  # races that do not count for the share: gains are large then, and new candidates are worth more
 HOPELESS, SURE = 0.3, 0.95  # chances of being better between which a candidate is trained again
 
 
@@ -47,7 +49,7 @@ class Racing:
         p_value = now.above()
         if p_value <= self.level:
             return self._judgement(Verdict.ACCEPTED, race, now, p_value)
-        affordable = not race.final and race.further + 1 <= self.share * race.races
+        affordable = not race.final and race.further + 1 <= self.share * (race.races - EARLY)
         if affordable and ours < self.trainings and HOPELESS <= 1 - p_value < SURE:
             # Where both are known equally well, whoever is ahead is the one that may owe it to luck.
             candidate = ours < theirs or (ours == theirs and now.effect > 0)

@@ -248,8 +248,8 @@ def test_the_card_of_a_finished_run(tmp_path: Path) -> None:
     folder = tmp_path / "a run"
     said = card(History.read(Maker(folder).write()), folder, "improve run seed=1")
     for expected in (
-        "3 of 8 changes (1 rejected, 2 within noise, 2 failed)", "the best pipeline is better",
-        "0 USD (no language model)",
+        "3 of 8 changes (1 rejected, 2 within noise, 2 failed)", "0 USD (no language model)",
+        "whose luck is not covered): the best pipeline is better",
         "3.4 minutes", "T3", f"improve predict '{folder}' IMAGES", f"{folder}/best", "run.html",
         "llm=offline is a rule-based expert, no language model",
     ):  # fmt: skip
