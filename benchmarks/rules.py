@@ -6,11 +6,11 @@ trainings are used up; what a rule asks to train again counts like any other tra
 - *null*: 8 iterations that change nothing. In how many runs is something called better?
 - *gain*: the candidate is truly 2.5 to 3.5 points better. How often does the search go on from it, and call it better?
 - *search*: at equal numbers of trainings, how accurate is the pipeline that a run ends with, truly?
-- *claims*: do the intervals of a run's claims hold? Of one pipeline against another, by so many trainings of each, and
-  of what each component gained in a run.
+- *claims*: do the intervals of a run's claims hold? Of one pipeline against another, by so many trainings of each,
+  and of what each component gained in a run.
 
-The first and the last are answered by pipelines that were trained often. For the others, those that were trained once so
-far get the luck of one of these (`worlds.load(transplanted=True)`). What it showed is in docs/verdicts.
+The first and the last are answered by pipelines that were trained often. For the others, those that were trained once
+so far get the luck of one of these (`worlds.load(transplanted=True)`). See docs/verdicts.md.
 """
 
 from __future__ import annotations

@@ -35,7 +35,9 @@ SWEEPS = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 # Hydra's options that are followed by a value.
 VALUED = ("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
           "--experimental-rerun")  # fmt: skip
-_NUMBER = re.compile(r"[+-]?[\d.][\w.+-]*|true|false|inf|nan", re.IGNORECASE)  # as a name of an option
+_NUMBER = re.compile(r"[+-]?[\d.][\w.+-]*|true|false|inf|nan|null", re.IGNORECASE)  # as a name of an option
+# The null proposer by the name that statisticians would try; null itself means nothing in Hydra's files.
+WITH_NULL, PLACEBO = ("strategy", "experiment"), "placebo"
 _LIST_OF_VALUES = re.compile(r"(choice|range|interval|sort|shuffle|tag|glob)\((.*)\)", re.DOTALL)
 _ELEMENT = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,]*?)\s*(?:,|$)""", re.DOTALL)
 
@@ -143,7 +145,7 @@ def _in_grammar(argument: str, sweeping: bool) -> str:
     if not (equals and name):
         raise ConfigError(f"{argument!r} sets nothing: settings are KEY=VALUE.", _meant(argument))
     if name in GROUPS:
-        return f"{name}={in_quotes(value)}" if _NUMBER.fullmatch(value) else argument
+        return f"{name}={_option(name, value)}"
     key = known_keys().get(name.lstrip("+"))
     if key is None:
         return argument
@@ -154,6 +156,13 @@ def _in_grammar(argument: str, sweeping: bool) -> str:
     if key.is_list and (texts := _list(value)) is not None:
         return f"{name}={texts}"
     return _readable(key, argument)
+
+
+def _option(group: str, value: str) -> str:
+    """The name of a group's option, or several. What Hydra would take for a number or for nothing is a name, too."""
+    if group in WITH_NULL:
+        value = ",".join(PLACEBO if name == "null" else name for name in value.split(","))
+    return in_quotes(value) if _NUMBER.fullmatch(value) else value
 
 
 def _removal(argument: str) -> str:

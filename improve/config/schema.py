@@ -202,12 +202,13 @@ class AcceptanceConfig:
 
 @dataclass
 class FinishConfig:
-    """what is delivered: one training of the best, or several together"""
+    """what is delivered: one training of the best, several together, or one on more images"""
 
     name: str = key(
         "single",
-        "single: one training; ensemble: the mean of the probabilities of `members` trainings",
-        options=("single", "ensemble"),
+        "single: one training; ensemble: the mean of the probabilities of `members` trainings; refit: one more, on all "
+        "images but the test images",
+        options=("single", "ensemble", "refit"),
     )
     members: int = key(
         3, "ensemble: trainings, those of the races included; what is missing is trained after the loop", least=2
@@ -287,6 +288,9 @@ class BudgetConfig:
     tokens: int | None = key(None, "read and written by the language model; null: no limit")
     minutes: float | None = key(None, "wall time; null: no limit")
     gpu_minutes: float | None = key(None, "wall time of what runs on a GPU, times GPUs; null: no limit")
+    trainings: int | None = key(
+        None, "trainings, those of races and of what is delivered included; null: no limit", least=1
+    )
 
 
 @dataclass

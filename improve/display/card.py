@@ -19,6 +19,7 @@ from improve.display.sentences import (
     ensemble_tested,
     gained,
     headline,
+    refit_tested,
     replays,
     tokens_used,
     unpriced,
@@ -118,6 +119,8 @@ def _result(history: History) -> list[Row]:
     if rows:
         ensemble = ensemble_tested(history)
         rows += [Row("ensemble", ensemble)] if ensemble else []
+        refit = refit_tested(history)
+        rows += [Row("refit", refit)] if refit else []
         return [*rows, Row("", comparison(history), "bold green" if _gained(history) else "bold")]
     at = history.iteration(history.best)
     if at is None or at.score is None or at.accuracy is None:

@@ -21,6 +21,7 @@ from improve.display.sentences import (
     data_findings,
     ensemble_tested,
     outcome,
+    refit_tested,
     short_headline,
     tested,
     warnings,
@@ -81,6 +82,8 @@ class RichDisplay:
                 self._say(one_line(record.data["said"]), "yellow")
             elif record.kind == "ensemble":
                 self._say(f"test, ensemble: {ensemble_tested(history)}", "bold")
+            elif record.kind == "refit_test":
+                self._say(f"test, refit: {refit_tested(history)}", "bold")
             elif record.kind == "finished":
                 self._progress.phase = Phase()
 

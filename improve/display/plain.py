@@ -13,6 +13,7 @@ from improve.display.sentences import (
     headline,
     images,
     outcome,
+    refit_tested,
     tested,
     warnings,
 )
@@ -84,8 +85,9 @@ class PlainDisplay:
             return [tested(history, test)] if test else []
         if record.kind == "outage":
             return [tested(history, test) for test in (history.first_test, history.best_test) if test]
-        if record.kind == "ensemble":
-            return [f"test, ensemble: {ensemble_tested(history)}"]
+        if record.kind in ("ensemble", "refit_test"):
+            refit = record.kind == "refit_test"
+            return [f"test, refit: {refit_tested(history)}" if refit else f"test, ensemble: {ensemble_tested(history)}"]
         if record.kind == "finished":
             return [finished(history)]
         if record.kind in ("server", "llm") and record.data.get("said"):

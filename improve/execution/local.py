@@ -34,6 +34,7 @@ from improve.execution.place import Place
 from improve.execution.predictions import BadPredictions, parse_predictions
 from improve.execution.status import ROW_KEYS, amount, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
+from improve.execution.whole import whole_context, write_whole
 from improve.pipeline.export import MAX_WEIGHTS, WEIGHTS
 from improve.record.space import LITTLE
 from improve.sandbox import Sandbox, Zygote, remove
@@ -41,6 +42,8 @@ from improve.sandbox import Sandbox, Zygote, remove
 # Beyond its own time limit a training may finish its step and its validation, and write its weights.
 GRACE_SHARE, GRACE_SECONDS = 0.5, 30.0
 CELLS = "cells"  # folder in a run's, of what cells see while they run
+WHOLE = "whole"  # folder in a run's, of the images of a refit while it lasts
+REFIT = -1  # number, among a pipeline's replicates, of its training on all images but the test images
 FITTING: tuple[Kind, ...] = ("smoke", "fit", "samples")  # see the training images
 # A link, a folder, a pipe or a socket; more bytes than are allowed; closed to us.
 NOT_WEIGHTS = (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG, errno.EACCES)
@@ -84,7 +87,8 @@ class LocalExecutor:
     def __post_init__(self) -> None:
         self._cells = WarmCells(lambda key: self._open(*key))
         self._starting = threading.Lock()
-        remove(self.folder / CELLS)  # of a process that was killed
+        for left in (CELLS, WHOLE):  # of a process that was killed
+            remove(self.folder / left)
 
     def look(self, paths: Sequence[Path], token: str) -> list[str]:
         """What a cell sees of `paths`, and of all files and folders that have the token in their name.
@@ -142,7 +146,8 @@ class LocalExecutor:
         """Train, within the limit; the weights go to the work folder. `upcoming`: cells needed afterwards.
 
         `sampled`: rows of train of which augmented samples are wanted. `reference`: the length of the training of the
-        pipeline that this one revises (`Length.reference`). `replicate`: from 1 on, nothing differs but the seed.
+        pipeline that this one revises (`Length.reference`). `replicate`: from 1 on, nothing differs but the seed; of a
+        `REFIT`, the images, too.
         """
         self.write(iteration, pipeline)
         samples: list[Key] = [("samples", iteration)] if sampled is not None else []
@@ -171,14 +176,27 @@ class LocalExecutor:
 
         self.phase(iteration, stage, "")
         with self._cell("fit", iteration, replicate) as cell:
-            command = self._command("fit", cell, fit_phase(iteration, replicate))
-            command["context"]["reference"] = reference
-            outcome = cell.run(command, hard_limit(self.config.fit_seconds), on_event)
+            inputs = self._inputs("fit", iteration, replicate)
+            command = self._command("fit", cell, fit_phase(iteration, replicate), inputs)
+            context = command["context"] | {"reference": reference}
+            if replicate == REFIT:
+                context = whole_context(context, self.dataset)
+            outcome = cell.run({**command, "context": context}, hard_limit(context["fit_seconds"]), on_event)
             self._expect_all(expected)
             failure = outcome.failure or self._keep_weights(cell, self.work_folder(iteration, replicate))
         self._require_room(failure)
         shown = self._samples(iteration, sampled) if sampled is not None and failure is None else None
         return Fit(failure, outcome.seconds, tuple(rows), length, shown)
+
+    def refit(self, iteration: int, pipeline: Pipeline) -> Fit:
+        """Train on all images but the test images, for as many epochs; the weights are those of replicate `REFIT`."""
+        whole = self.folder / WHOLE
+        remove(whole)
+        write_whole(self.dataset, whole)
+        try:
+            return self.fit(iteration, pipeline, replicate=REFIT)
+        finally:
+            remove(whole)
 
     def _planned(self, length: Length) -> str:
         """What a training is going to do, so that one of a single epoch tells, too, how far it is."""
@@ -273,9 +291,9 @@ class LocalExecutor:
         except BadPredictions as error:
             return Failure(Reason.PREDICTIONS, str(error))
 
-    def _inputs(self, kind: Kind, iteration: int) -> Path:
+    def _inputs(self, kind: Kind, iteration: int, replicate: int = 0) -> Path:
         if kind in FITTING:
-            return self.dataset.train_folder
+            return self.folder / WHOLE if replicate == REFIT else self.dataset.train_folder
         if kind == "audit":
             return self.audit_folder(iteration)
         return self.dataset.inputs_folder("test" if kind == "test" else "selection")
@@ -292,7 +310,7 @@ class LocalExecutor:
             cell.close()
 
     def _open(self, kind: Kind, iteration: int, replicate: int = 0) -> Cell:
-        inputs, candidate = self._inputs(kind, iteration), self.candidate_folder(iteration)
+        inputs, candidate = self._inputs(kind, iteration, replicate), self.candidate_folder(iteration)
         # Nothing sees the logs: what a training prints would else reach the prediction.
         log = self.folder / "logs" / f"{iteration:03d}{suffix(replicate)}-{kind}.log"
         if kind == "fit" and not replicate:
@@ -355,7 +373,9 @@ class LocalExecutor:
 
 
 def training_stage(replicate: int) -> str:
-    """What the display says of a training: "training", "training (seed 2)"."""
+    """What the display says of a training: "training", "training (seed 2)", "training (all images but the test's)"."""
+    if replicate == REFIT:
+        return "training (all images but the test's)"
     return f"training (seed {replicate + 1})" if replicate else "training"
 
 
@@ -366,6 +386,8 @@ def fit_phase(iteration: int, replicate: int = 0) -> str:
 
 def suffix(replicate: int) -> str:
     """What the names of a replicate's files and steps end in; "" for a first training."""
+    if replicate == REFIT:
+        return "-refit"
     return f"-r{replicate}" if replicate else ""
 
 

@@ -57,6 +57,8 @@ def verify(history: History, folder: Path, dataset: Dataset | None) -> Iterator[
     if history.ensemble:
         yield from _scored("test score of the ensemble", history.ensemble, folder, labels.get("test"))
         yield from _mean(history, history.ensemble, folder)
+    if history.refit:
+        yield from _scored("test score of the refit", history.refit, folder, labels.get("test"))
     yield from _delivered(history, folder)
     yield from _sums(history)
 

@@ -44,7 +44,7 @@ from improve.record.kinds import (
 )
 from improve.spending.costs import Costs, costs
 
-OF_THE_RUN = ("run", "test", "member", "ensemble", "claims", "finished")  # kinds of no iteration
+OF_THE_RUN = ("run", "refit", "test", "member", "ensemble", "refit_test", "claims", "finished")  # kinds of no iteration
 
 # What stands beside every score of a run whose test images also chose the pipelines.
 PAPER_PROTOCOL = "protocol: paper (selected on the test set)"
@@ -178,6 +178,7 @@ class History:
     outage: str = ""  # why the last session ended before the run did: a model was out of reach; "" if it did not
     members: tuple[MemberRecord, ...] = ()  # test scores of further trainings of the first and of the best pipeline
     ensemble: EnsembleRecord | None = None  # the test score of what is delivered, where that is more than one training
+    refit: MemberRecord | None = None  # the test score of the best pipeline, trained on all images but the test images
     claims: ClaimsRecord | None = None
     link: str = ""  # the journal's last: who keeps it can tell whether any record was changed; "" if nobody asked
 
@@ -223,6 +224,7 @@ class History:
             outage=outages[-1]["reason"] if outages and records[-1].kind == "outage" else "",
             members=tuple(cast(MemberRecord, record.data) for record in records if record.kind == "member"),
             ensemble=next((cast(EnsembleRecord, record.data) for record in records if record.kind == "ensemble"), None),
+            refit=next((cast(MemberRecord, record.data) for record in records if record.kind == "refit_test"), None),
             claims=next((cast(ClaimsRecord, record.data) for record in records if record.kind == "claims"), None),
             link=link,
         )

@@ -7,9 +7,9 @@ A run writes, in this order:
     candidate, check…, training, score, audit, verdict, llm (summarizer), summary      iteration 0
     llm (analyst), proposal, llm (engineer), candidate, check…, …                      iterations 1, 2, …
     stop                                                                               if the loop ended early
-    training, score (further ones of the best pipeline, for the ensemble)              after the loop
+    training, score (further ones of the best pipeline, for the ensemble); refit       after the loop
     test (of the first pipeline and of the best)
-    member (test scores of further trainings), ensemble, claims
+    member (test scores of further trainings), ensemble or refit_test, claims
     finished                                 once
 
 Between any two of them may stand notes, which are no steps: `code` (from there on, the run was carried out by another
@@ -46,7 +46,9 @@ class RunRecord(TypedDict):
     dataset: dict[str, Any]  # see improve.datasets: name, class_names, counts {train, selection, test}, fingerprint, …
     card: str  # the dataset card, as the roles read it
     cassette: dict[str, str]  # llm=replay: model and sha256 of what is replayed; else empty
-    budget: dict[str, Any]  # the limits of the first session: usd, tokens, minutes, gpu_minutes (None: no limit)
+    budget: dict[
+        str, Any
+    ]  # the limits of the first session: usd, tokens, minutes, gpu_minutes, trainings (None: no limit)
     notes: list[str]  # what people should know: "llm=offline is a rule-based expert, no language model", …
 
 
@@ -207,17 +209,30 @@ class TestRecord(TypedDict):
 
 
 class DeliveredRecord(TypedDict):
-    """kind `delivered`: the exported folder predicted the selection images again. Earlier versions do not record it."""
+    """kind `delivered`: the exported folder predicted the selection images again (of a refit, which has learnt from
+    them, the test images). Earlier versions do not record it."""
 
     iteration: int
     images: int
     differing: int  # images whose predicted class is not the scored one
     difference: float | None  # largest of a probability; None if there were no predictions
     note: str  # why there were none, else ""
+    split: str  # whose images they are; earlier versions do not record it, and had selection
+
+
+class RefitRecord(TypedDict):
+    """kind `refit`: the best pipeline, trained on all images but the test images. Lengths as in `TrainingRecord`."""
+
+    iteration: int
+    failure: FailureRecord | None
+    fit_seconds: float
+    steps: int
+    planned_steps: int
 
 
 class MemberRecord(TypedDict):
-    """kind `member`: the test split, scored once for a further training of the first or the best pipeline."""
+    """kinds `member` and `refit_test`: the test split, scored once for a further training of the first or the best
+    pipeline, and for a refit (replicate −1)."""
 
     iteration: int
     replicate: int

@@ -1,4 +1,6 @@
-"""What is delivered: one training of the best pipeline, or several as an ensemble, whose test score is taken once, too.
+"""What is delivered: one training of the best pipeline, several as an ensemble, or one on more images (a refit).
+
+The test score of an ensemble and of a refit is taken once, too, beside that of the single training.
 
 The test images are predicted by all trainings of the first and of the best pipeline: what a run claims is about
 pipelines, not about one training of each.
@@ -13,6 +15,7 @@ import numpy as np
 
 from improve.config.schema import FinishConfig
 from improve.domain import Failure
+from improve.execution.local import REFIT, suffix
 from improve.execution.predictions import Probabilities
 from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import load_predictions, save_predictions, score
@@ -27,6 +30,8 @@ def complete(workshop: Workshop, finish: FinishConfig) -> None:
     """
     if finish.name == "ensemble":
         workshop.train_best(finish.members)
+    if finish.name == "refit":
+        workshop.refit_best()
 
 
 def members(workshop: Workshop, finish: FinishConfig) -> list[int]:
@@ -34,19 +39,25 @@ def members(workshop: Workshop, finish: FinishConfig) -> list[int]:
     best = workshop.standings.incumbent
     if best is None:
         return []
+    refit = workshop.tests.get((best.iteration, REFIT))
+    if refit and not refit["failure"]:
+        return [REFIT]
     wanted = best.replicates[: finish.members] if finish.name == "ensemble" else best.replicates[:1]
     tests = {replicate: workshop.tests.get((best.iteration, replicate)) for replicate in wanted[1:]}
     return [wanted[0], *(replicate for replicate, test in tests.items() if test and not test["failure"])]
 
 
 def score_members(workshop: Workshop, finish: FinishConfig) -> None:
-    """Records `member` for each further training of the first and the best pipeline, and `ensemble` if there is one."""
+    """Records `member` for each further training of the first and the best pipeline, `ensemble` if there is one, and
+    `refit_test` if there was a refit."""
     best = workshop.standings.incumbent
     if best is None:
         return
     for entry in tested(workshop):
         for replicate in entry.replicates[1:]:
-            _member(workshop, entry.iteration, replicate)
+            _member(workshop, "member", entry.iteration, replicate)
+    if workshop.refitted:
+        _member(workshop, "refit_test", best.iteration, REFIT)
     delivered = members(workshop, finish)
     predicted = [test_predictions(workshop, best.iteration, replicate) for replicate in delivered]
     given = [one for one in predicted if one is not None]
@@ -76,7 +87,7 @@ def test_predictions(workshop: Workshop, iteration: int, replicate: int) -> Prob
     return load_predictions(workshop.trials.folder / record["predictions"], record["sha256"])
 
 
-def _member(workshop: Workshop, iteration: int, replicate: int) -> None:
+def _member(workshop: Workshop, kind: str, iteration: int, replicate: int) -> None:
     trials = workshop.trials
     what = {"iteration": iteration, "replicate": replicate}
 
@@ -92,10 +103,10 @@ def _member(workshop: Workshop, iteration: int, replicate: int) -> None:
         return {
             **what,
             "audit": audited,
-            **_scored(workshop, given, f"predictions/test-{iteration:03d}-r{replicate}.npy"),
+            **_scored(workshop, given, f"predictions/test-{iteration:03d}{suffix(replicate)}.npy"),
         }
 
-    record = trials.journal.once(f"member-{iteration}-r{replicate}", "member", predict)
+    record = trials.journal.once(f"{kind}-{iteration}{suffix(replicate)}", kind, predict)
     workshop.tests[iteration, replicate] = record
 
 

@@ -128,6 +128,20 @@ class Trials:
         )
         return fit.failure or self._scored_and_audited(what)
 
+    def refit(self, iteration: int, pipeline: Pipeline) -> bool:
+        """Train a pipeline on all images but the test images. Whether it was: the budget had room, and it went well."""
+        key = f"refit-{iteration}"
+        if self.budget and not self.budget.has_room(key):
+            return False
+
+        def train() -> dict[str, Any]:
+            self.dataset.verify()
+            fit = self.executor.refit(iteration, pipeline)
+            failure = fit.failure and fit.failure.record()
+            return {"iteration": iteration, "failure": failure, "fit_seconds": fit.seconds, **fit.length.record()}
+
+        return _failure(self.journal.once(key, "refit", train)) is None
+
     def _scored_and_audited(self, what: Again) -> Answers | Failure:
         """A further training counts at once, so it is audited at once."""
         given = self.score(what)

@@ -80,6 +80,7 @@ class Workshop:
         self.stopped = ""  # why the loop should end before its time, in words; "" as long as it should not
         self.tests: dict[tuple[int, int], dict[str, Any]] = {}  # test scores on record, by iteration and replicate
         self.changes: list[Change] = []  # those that the search went on from
+        self.refitted = False  # whether the best was trained once more, on all images but the test images
         self._spoilt: list[int] = []  # iterations of which a further training failed
         self._refusals = 0  # in a row
         self._last_failure: Failure | None = None
@@ -263,6 +264,11 @@ class Workshop:
         leading = self.standings.incumbent
         while leading and len(leading.rows) < trainings and self._best_again(None) is True:
             pass
+
+    def refit_best(self) -> None:
+        """After the loop: train the best pipeline on all images but the test images, if the budget has room."""
+        if self.incumbent:
+            self.refitted = self.trials.refit(self.incumbent.iteration, self.incumbent.pipeline)
 
     def _best_again(self, race: int | None) -> Failure | bool:
         incumbent, leading = self._require_incumbent(), self.standings.incumbent

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from improve.domain import Failure
+from improve.domain import Failure, Split
 from improve.execution.cell import new_zygote
 from improve.execution.delivered import predict_delivered
-from improve.execution.local import CELLS, LocalExecutor, suffix
+from improve.execution.local import CELLS, REFIT, LocalExecutor, suffix
 
 
 def compare_delivered(executor: LocalExecutor, best: Path, iteration: int, members: Sequence[int]) -> dict[str, Any]:
@@ -19,21 +19,22 @@ def compare_delivered(executor: LocalExecutor, best: Path, iteration: int, membe
 
     `members`: the replicates that are delivered; the mean of their predictions is what `best` should give.
     """
-    images = executor.dataset.counts["selection"]
+    split: Split = "test" if REFIT in members else "selection"  # a refit has learnt from the selection images
+    images = executor.dataset.counts[split]
     executor.zygote = executor.zygote or new_zygote()
     given = predict_delivered(
         best,
-        executor.dataset.inputs_folder("selection"),
+        executor.dataset.inputs_folder(split),
         executor.config.predict_seconds,
         executor.config,
         executor.sandbox,
         executor.zygote,
         executor.folder / CELLS,
     )
-    record = {"iteration": iteration, "images": images}
+    record = {"iteration": iteration, "split": split, "images": images}
     if isinstance(given, Failure):
         return {**record, "differing": images, "difference": None, "note": given.message}
-    files = (f"selection-{iteration:03d}{suffix(replicate)}.npy" for replicate in members)
+    files = (f"{split}-{iteration:03d}{suffix(replicate)}.npy" for replicate in members)
     scored = np.mean([np.load(executor.folder / "predictions" / file) for file in files], axis=0)
     differing = int((given.argmax(axis=1) != scored.argmax(axis=1)).sum())
     return {**record, "differing": differing, "difference": float(np.abs(given - scored).max()), "note": ""}

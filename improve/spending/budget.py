@@ -1,4 +1,4 @@
-"""What a run may still spend: tokens, USD, minutes and GPU minutes, checked before each call and each training.
+"""What a run may still spend (tokens, USD, minutes, GPU minutes, trainings), checked before each call and training.
 
 A check asks for the worst case: a call may take as many tokens as its prompt has bytes and its reply may reach the
 output limit, a training may last until it is ended by force. So a budget is not exceeded, it is left unused in part.
@@ -25,7 +25,10 @@ STOP = "stop"  # key and kind of the record that says why the loop ended early
 UNTIMED_SECONDS = 30.0
 ENDING_SECONDS = 5.0  # the export and the page
 # Steps during which a process of the sandbox holds the GPU.
-ON_GPU = ("check", "training", "score", "audit", "test", "member")
+ON_GPU = ("check", "training", "score", "audit", "test", "member", "refit", "refit_test")
+
+
+TRAININGS = ("training", "refit")
 
 
 class Step(Protocol):
@@ -119,7 +122,7 @@ class Budget:
     ) -> None:
         self._limits, self._journal, self._training, self._now = limits, journal, training, now
         self._began = began - journal.past_seconds
-        self._tokens, self._usd, self.gpu_seconds = 0, 0.0, 0.0
+        self._tokens, self._usd, self.gpu_seconds, self._trainings = 0, 0.0, 0.0, 0
         self._longest: dict[str, float] = {}  # seconds by kind of step, of those that went well
         self._asked = Need("")  # the last call
         self._scored = False
@@ -141,6 +144,7 @@ class Budget:
             self._scored = data["incumbent"] is not None
         if not data.get("failure"):  # what failed may have ended early: it tells no time
             self._longest[record.kind] = max(self._longest.get(record.kind, 0.0), record.seconds)
+        self._trainings += record.kind in TRAININGS
         if record.kind in ON_GPU:
             self.gpu_seconds += record.seconds * self._training.gpus
 
@@ -202,10 +206,11 @@ class Budget:
             ("budget.tokens", limits.tokens, self._tokens, need.tokens, 0),
             ("budget.minutes", limits.minutes, self.seconds / 60, minutes, 1),
             ("budget.gpu_minutes", limits.gpu_minutes, self.gpu_seconds / 60, gpu_minutes, 1),
+            ("budget.trainings", limits.trainings, self._trainings, int(need.trains), 0),
         ):
             if limit is not None and used + more > limit:
                 unit = key.split(".")[1].replace("usd", "USD").replace("_", " ").replace("gpu", "GPU")
-                what = need.what if unit in ("USD", "tokens") else f"{need.what} and what must follow"
+                what = f"{need.what} and what must follow" if "minutes" in unit else need.what
                 said = f"{used:.{digits}f} {unit} are spent, and {what} may take {more:.{digits}f} more."
                 return Shortage(key, f"{key}={limit} does not suffice: {said}", _up(used + more, digits))
         return None

@@ -158,3 +158,11 @@ def test_the_same_again_has_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> N
     invocation.remember(["dataset.path=two words", "seed=1", "run_dir=old"])
     again = invocation.same_again("run_dir=new")
     assert again == "bash scripts/run.sh 'dataset.path=two words' seed=1 run_dir=new"
+
+
+def test_the_null_proposer_is_found_by_that_name_and_nothing_else_is_called_null() -> None:
+    assert hydra_overrides(["strategy=null", "experiment=null"]) == ["strategy=placebo", "experiment=placebo"]
+    assert hydra_overrides(["strategy=iterative,null"], sweeping=True) == ["strategy=iterative,placebo"]
+    assert config_from(["strategy=null"]).strategy.name == "placebo"
+    with pytest.raises(ConfigError, match="there is no llm=null"):
+        config_from(["llm=null"])

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from improve.domain import COMPONENTS, Failure, Reason
 from improve.errors import Interrupted
 from improve.execution import cell, local, machine
 from improve.execution.length import Length
-from improve.execution.local import LocalExecutor, derived_seed, subset_size
+from improve.execution.local import REFIT, WHOLE, LocalExecutor, derived_seed, subset_size
 from improve.execution.status import MAX_LINE, MAX_LINES, MAX_TOTAL, StatusReader, clean, count, epoch_row, failure_of
+from improve.pipeline.export import WEIGHTS
 from improve.record.journal import Record
 from improve.sandbox import Sandbox, choose, remove
 from improve.sandbox.guarded import LandlockSandbox
@@ -77,6 +79,28 @@ def test_the_same_seed_gives_the_same_predictions_and_another_one_others(
     assert np.array_equal(predicted(bench, 2), first)
     monkeypatch.setattr(bench, "seed", 1)
     assert not np.array_equal(predicted(bench, 3), first)
+
+
+@pytest.mark.usefixtures("_one_core")
+def test_a_refit_learns_from_all_images_but_the_test_images(task: Dataset, sandbox: Sandbox, tmp_path: Path) -> None:
+    made = executor(task, sandbox, tmp_path)
+    made.folder.chmod(0o755)
+    with closing(made):
+        plain, fit = made.fit(1, honest()), made.refit(1, honest())
+        assert plain.failure is None, plain.failure
+        assert fit.failure is None, fit.failure
+        assert plain.length.steps_per_epoch * plain.length.batch_size <= task.counts["train"]
+        assert fit.length.steps_per_epoch * fit.length.batch_size > 0.9 * (
+            task.counts["train"] + task.counts["selection"]
+        )
+        assert (made.work_folder(1, REFIT) / WEIGHTS).exists()
+        assert isinstance(made.predict_test(1, REFIT), np.ndarray)
+    assert not (made.folder / WHOLE).exists()
+    assert weights_of(made, 1) != weights_of(made, 1, REFIT)
+
+
+def weights_of(made: LocalExecutor, *which: int) -> bytes:
+    return (made.work_folder(*which) / WEIGHTS).read_bytes()
 
 
 @pytest.mark.slow

@@ -206,6 +206,21 @@ def test_gpu_minutes_count_what_ran_on_the_gpu(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_trainings_are_counted_all_kinds_of_them(tmp_path: Path) -> None:
+    budget, journal = with_limits(tmp_path, Clock(), trainings=3)
+    scored(journal)
+    for key in ("training-0", "training-0-r1"):
+        journal.once(key, "training", dict)
+    assert budget.has_room("refit-0")
+    budget.before_call("the summarizer's call", 0, 0.0, trains=False)
+    journal.once("refit-0", "refit", dict)
+    assert not budget.has_room("training-0-r2")
+    budget.before_call("the summarizer's call", 0, 0.0, trains=False)
+    with pytest.raises(BudgetUsed, match=r"budget\.trainings=3 .*: 3 trainings are spent, and a call may take 1 more"):
+        budget.before_call("a call", 0, 0.0, trains=True)
+    journal.close()
+
+
 def test_a_resumed_run_counts_what_it_spent_and_stops_where_it_stopped(tmp_path: Path) -> None:
     clock = Clock()
     call = {"tokens": {"input": 900, "output": 50}, "usd": 0.04}

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from improve.config.schema import FinishConfig
 from improve.datasets import Dataset, prepare
+from improve.display.sentences import refit_tested
 from improve.domain import Failure, Reason
-from improve.execution.local import Fit
+from improve.execution.local import REFIT, Fit
 from improve.judging.verification import verify
 from improve.record.history import History
 from improve.record.journal import JOURNAL, Record, lines, read
 from improve.record.kinds import without_durations
+from improve.refinement.finish import members
 from tests.support import made_executor
 from tests.support.made_executor import MadeExecutor, Refined, config_of, refine
 
@@ -34,7 +37,7 @@ class Luck(MadeExecutor):
         return Fit(failure, fit.seconds, fit.rows, fit.length)
 
     def _answers(self, iteration: int, labels: np.ndarray, replicate: int = 0) -> np.ndarray:
-        rng = np.random.default_rng([4, iteration, replicate])
+        rng = np.random.default_rng([4, iteration, replicate % 99])
         right = rng.random(len(labels)) < 0.7 + rng.normal(0, 0.02)
         chosen = np.where(right, labels, (labels + 1) % len(self.dataset.class_names))
         return np.asarray(np.eye(len(self.dataset.class_names), dtype=np.float32)[chosen])
@@ -174,6 +177,27 @@ def test_finish_single_trains_nothing_after_the_loop(digits: Dataset, tmp_path: 
     run = refine(tmp_path, digits, *RUN, "finish=single")
     assert not records(run, "ensemble")
     assert all(data["race"] is not None for data in records(run, "training"))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_refit_is_tested_once_and_delivered_if_it_went_well(
+    fails: bool, digits: Dataset, tmp_path: Path, luck: type[Luck]
+) -> None:
+    """And no claim is made of it: it has learnt from more images than what it would be compared with."""
+    single = refine(tmp_path / "single", digits, *RUN, "finish=single")
+    best = records(single, "verdict")[-1]["incumbent"]
+    luck.broken = frozenset({(best, REFIT)}) if fails else frozenset()
+    for _ in range(2):  # a resumed run does nothing again
+        run = refine(tmp_path / "refit", digits, *RUN, "finish=refit")
+    assert bool(records(run, "refit")[0]["failure"]) is fails
+    tests = records(run, "refit_test")
+    assert [data["iteration"] for data in tests] == ([] if fails else [best])
+    assert members(run.workshop, FinishConfig("refit")) == ([0] if fails else [REFIT])
+    assert records(run, "claims") == records(single, "claims")
+    assert records(run, "test") == records(single, "test")
+    history = history_of(tmp_path / "refit")
+    history.run["verified"] = True
+    assert ("all images but the test images" in refit_tested(history)) is not fails
 
 
 def test_claims_are_about_pipelines_that_do_not_differ(digits: Dataset, tmp_path: Path, luck: type[Luck]) -> None:

@@ -55,6 +55,7 @@ class Context:
     precision: str = "32-true"
     hardware: str = ""
     validation_fraction: float = 0.1  # share of the training images that a training is watched on
+    refit: bool = False  # trained on all images: those that it is watched on are among them
     pretrained: Mapping[str, PretrainedWeights] = field(default_factory=dict)  # by timm's model name
     stored: int = 0  # side in pixels of the images as they are stored, larger than height and width; 0: the same
     fit: str = "squash"  # how a picture of other proportions was made to fit: crop, pad or squash

@@ -76,7 +76,7 @@ class Preparation:
     ) -> Features | None:
         """The features of all images, and those of mirrored ones if there is time; None where it does not pay."""
         model.eval()
-        rows = np.sort(np.concatenate([data.train_rows, data.validation_rows]))
+        rows = np.union1d(data.train_rows, data.validation_rows)
         first = data.pixels(rows[:BATCH]).to(_device(model))
         with torch.no_grad():
             backbone.until(first, units)  # the first call is slower than the rest
@@ -118,8 +118,9 @@ class Preparation:
         """A classifier of the present features, the best linear one."""
         model.eval()
         chance = np.random.default_rng(self.context.seed)
+        learnt = np.setdiff1d(data.train_rows, data.validation_rows)  # of a refit, they are the same
         # Held-out images first: where there is no time for all, it learns from as many as there is time for.
-        rows = np.concatenate([data.validation_rows, chance.permutation(data.train_rows)])
+        rows = np.concatenate([data.validation_rows, chance.permutation(learnt)])
         found, labels = [], []
         for some in _parts(rows):
             with torch.no_grad():

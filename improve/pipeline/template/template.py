@@ -176,6 +176,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.train_rows, self.validation_rows = stratified_holdout(
             self.labels, self.context.validation_fraction, self.context.seed
         )
+        if self.context.refit:
+            self.train_rows = np.arange(len(self.labels))
 
     def pixels(self, rows: np.ndarray) -> Tensor:
         """Images as they come to the network in validation and prediction, `N × C × H × W`."""
