@@ -68,6 +68,11 @@ def install_command(*requirements: str) -> str:
     return f"{shlex.join([python, '-m', 'ensurepip'])} && {pip}"
 
 
+def own_python() -> str:
+    """The Python of this program, as a shell takes it here."""
+    return shlex.quote(_short(Path(sys.executable)))
+
+
 def install_extra(extra: str) -> str:
     """The command that adds what an extra of this project asks for ("wandb", "hub", "kaggle")."""
     from packaging.requirements import Requirement  # seldom needed
