@@ -17,7 +17,7 @@ from improve.config.invocation import install_extra
 from improve.config.schema import DatasetConfig
 from improve.datasets import Dataset, prepare
 from improve.errors import DataError
-from improve.pipeline.template import images
+from improve.pipeline.template import images as rule
 
 NOISE = np.random.default_rng(0)
 
@@ -258,7 +258,6 @@ def test_refused_with_a_sentence_and_a_fix(tmp_path: Path, opened: Callable[...,
 
 
 def test_each_reason_is_told_once(tmp_path: Path, opened: Callable[..., Dataset]) -> None:
-    """Of a folder full of the same photos, not the same sentence five times; and how to read them in this environment."""
     make(tmp_path / "images", "a", "b", count=20)
     for number in range(9):
         (tmp_path / "images" / "a" / f"{number}.jpg").write_bytes(b"<!doctype html>")
@@ -276,7 +275,7 @@ def test_photos_that_need_a_library_name_the_command_that_adds_it(
     (tmp_path / "images" / "a" / "x.jpg").write_bytes(heic)
     with pytest.raises(DataError, match="HEIC photo that is damaged"):
         opened(tmp_path / "images")
-    monkeypatch.setattr(images, "_register_heif", lambda: False)
+    monkeypatch.setattr(rule, "_register_heif", lambda: False)
     with pytest.raises(DataError, match="HEIC photo") as caught:
         opened(tmp_path / "images")
     assert install_extra("heif") in caught.value.fix
@@ -286,7 +285,7 @@ def test_files_of_another_kind_are_not_to_be_removed(tmp_path: Path, opened: Cal
     make(tmp_path / "images", "a", "b")
     (tmp_path / "images" / "scans").mkdir()
     (tmp_path / "images" / "scans" / "1.dcm").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(DataError, match="hold no images: 'scans'; they hold 1 .dcm") as caught:
+    with pytest.raises(DataError, match=r"hold no images: 'scans'; they hold 1 \.dcm") as caught:
         opened(tmp_path / "images")
     assert "rm " not in caught.value.fix
     assert "convert what they hold" in caught.value.fix
