@@ -287,7 +287,7 @@ def _unlabelled(folder: Path) -> list[Finding]:
     if not count:
         return []
     what = f"{shown(folder.name)}/ has {count} images without class folders: they are unlabelled and not used"
-    fix = f"once a run has finished: improve predict RUN {shlex.quote(str(folder))}"
+    fix = f"the card of a finished run names the command that predicts their classes: its IMAGES are {folder}"
     return [Finding("unlabelled", "note", what, fix)]
 
 

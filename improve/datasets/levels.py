@@ -32,11 +32,9 @@ def settle(folder: Folder, is_split: Callable[[Path], bool]) -> list[Finding]:
     refuse_shared(folder.root, sorted(folder.classes), inside)
     inner = sorted(set().union(*inside))
     if len(inner) > len(places):
-        what = (
-            f"the classes are the outer folders; the images lie in folders inside of them ({shown_names(inner)}). "
-            "If those are the classes"
-        )
-        found.append(Finding("nested", "note", what, setting("dataset.labels", "parents")))
+        what = f"the classes are the outer folders; the images lie in folders inside of them ({shown_names(inner)})"
+        fix = f"if those are the classes: {setting('dataset.labels', 'parents')}"
+        found.append(Finding("nested", "note", what, fix))
     return found
 
 

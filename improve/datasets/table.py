@@ -31,6 +31,7 @@ OTHER_FORMS = (
     (b"[", "is JSON", "write it as CSV, with a row for each image"),
     (b"{", "is JSON", "write it as CSV, with a row for each image"),
 )
+NAMED = 20  # tables that a message proposes
 EXAMPLES = 5  # files and lines named in a message
 
 
@@ -118,7 +119,9 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{name} cannot be opened ({error.strerror}).", "check dataset.path") from error
+        beside = sorted(one.name for one in path.parent.glob("*") if one.suffix.lower() in (".csv", ".tsv", ".txt"))
+        near = f": {nearest(path.name, beside[:NAMED])}" if beside else f": {shown(str(path.parent))} holds no table"
+        raise DataError(f"{name} cannot be opened ({error.strerror}).", f"check dataset.path{near}") from error
     for beginning, what, fix in OTHER_FORMS:
         if content.startswith(beginning):
             raise DataError(f"{name} {what}, not a table as text.", fix.format(shlex.quote(str(path))))

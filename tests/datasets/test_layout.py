@@ -144,7 +144,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     put(root / "more", 4)
     found = {finding.code: finding for finding in opened(root).audit}
     assert "test/ has 30 images without class folders: they are unlabelled" in found["unlabelled"].what
-    assert found["unlabelled"].fix.endswith(f"improve predict RUN {root / 'test'}")
+    assert found["unlabelled"].fix.endswith(f"the command that predicts their classes: its IMAGES are {root / 'test'}")
     assert found["loose"].what.endswith("left out: 1")
     assert found["loose"].severity == "warning"
     assert found["loose"].examples == (str(root / "train" / "stray.png"),)
@@ -317,7 +317,7 @@ def test_which_level_is_taken_for_classes_is_said(tmp_path: Path) -> None:
     folders(tmp_path / "i", "animals/cat", "animals/dog", "vehicles/car", "vehicles/bus")
     (found,) = (finding for finding in opened(tmp_path / "i").audit if finding.code == "nested")
     assert "the classes are the outer folders" in found.what
-    assert opened(tmp_path / "i", found.fix).class_names == ("bus", "car", "cat", "dog")
+    assert opened(tmp_path / "i", found.fix.split(": ")[1]).class_names == ("bus", "car", "cat", "dog")
 
 
 def test_a_folder_with_the_classes_beside_the_splits_is_a_warning(tmp_path: Path) -> None:

@@ -153,6 +153,14 @@ def test_what_is_no_table_as_text_is_named(images: Path, content: bytes, says: l
         assert text in str(caught.value)
 
 
+def test_a_table_that_is_not_there_names_the_nearest(images: Path) -> None:
+    write_table(images, "path,label", BASIC)
+    for name, says in (("tables.csv", "did you mean table.csv"), ("images/table.csv", "images holds no table")):
+        with pytest.raises(DataError, match="cannot be opened") as caught:
+            table_source.key(config(images / name), NOWHERE)
+        assert says in caught.value.fix
+
+
 def test_commands_that_mend_a_table_work(images: Path) -> None:
     """Names above a table that has none; another encoding."""
     path = images / "my table.csv"

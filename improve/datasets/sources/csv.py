@@ -204,7 +204,7 @@ def _with_labels(table: Table, config: DatasetConfig) -> tuple[Table, list[Findi
     if not unlabelled:
         return table, []
     what = f"the rows marked {' and '.join(sorted(hidden))} have no label: {len(unlabelled):,} images, not used"
-    fix = "once a run has finished, their classes are predicted by: improve predict RUN IMAGES"
+    fix = "the card of a finished run names the command that predicts their classes"
     return table.without(unlabelled), [Finding("unlabelled", "note", what, fix)]
 
 
