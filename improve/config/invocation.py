@@ -104,6 +104,14 @@ def _run() -> str:
     return shlex.join([*_improve(), "run"])
 
 
+def script_command(name: str, *arguments: str) -> str:
+    """A program of another package in this environment, with arguments, as a shell takes it here."""
+    script = Path(sys.executable).with_name(name)
+    if not os.access(script, os.X_OK):
+        return shlex.join([name, *arguments])
+    return shlex.join([*_uv_run(), name if _is_found(name, script) else _short(script), *arguments])
+
+
 def _improve() -> list[str]:
     script = Path(sys.executable).with_name("improve")
     if not os.access(script, os.X_OK):

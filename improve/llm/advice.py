@@ -17,6 +17,7 @@ SAID = {
     r"api.?key|credential|authenticat|unauthori[sz]ed|(?:bad|invalid) key|(?:invalid|expired) token": (
         "check the key in the variable {variable}"
     ),
+    r"arrears|credit|balance|billing|top.?up": "add credit to the account, or choose another model",
     r"response_format|json_schema|json_object": "llm.structured=text",
     r"\bmodel\b.{0,80}(?:not (?:found|exist|available|supported|loaded)|unknown|invalid)|(?:unknown|invalid) model": (
         "check llm.model"

@@ -181,7 +181,7 @@ def failing(answer: Answer, path: str = "/v1", **changes: Any) -> tuple[str, Scr
         (Answer(b'{"error": {"message": "Invalid API key", "code": 401}}'), "/v1", "401: Invalid API key"),
         (Answer(b'{"object": "error", "message": "The model `x` does not exist.", "code": 40401}'), "/v1", "llm.model"),
         (Answer(b'{"status": "error", "message": "Invalid API key"}'), "/v1", "400: Invalid API key.*\n.*the key in"),
-        (Answer(b'{"code": 1113, "msg": "account in arrears", "success": false}'), "/v1", "400: account in arrears"),
+        (Answer(b'{"code": 1113, "msg": "account in arrears", "success": false}'), "/v1", "in arrears.*\n.*add credit"),
         (Answer(b'{"error": "not implemented"}', 501), "/v1", "501: not implemented"),
         (error(400, "unknown field: response_format"), "/v1", "llm.structured=text"),
         (Answer(b"Request Entity Too Large", 413), "/v1", "413.*\n.*client_max_body_size"),
