@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -210,6 +211,14 @@ def test_what_cannot_pass_is_said_at_once_in_the_servers_words(answer: Answer, p
 def test_an_error_under_200_that_may_pass_is_tried_again(fault: Answer) -> None:
     with played(fault, "ready") as server:
         reply = client(server.base).ask(PROMPT)
+    assert reply.text == "ready"
+    assert sum(reply.retries.values()) == 1
+
+
+def test_a_refusal_whose_words_never_come_is_asked_again() -> None:
+    refusal = error(400, "Bad Request")
+    with played(replace(refusal, stall=3.0), "ready") as server:
+        reply = client(server.base, timeout_seconds=1.0).ask(PROMPT)
     assert reply.text == "ready"
     assert sum(reply.retries.values()) == 1
 
