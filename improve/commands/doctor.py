@@ -81,7 +81,7 @@ def diagnose(cache_dir: str | None = None, weights: str | None = None) -> list[F
         rest = [
             check_sandbox(),
             check_keys(),
-            check_surroundings(),
+            *check_surroundings(),
             check_cache(cache_folder(cache_dir)),
             check_machine(),
             check_weights(expanded(weights) if weights else None),
@@ -176,14 +176,13 @@ def check_keys() -> Finding:
     return Finding(Mark.WARN, "keys", "none is set: only llm=offline and local models can be used", fix)
 
 
-def check_surroundings() -> Finding:
+def check_surroundings() -> list[Finding]:
     """Variables that keep the HTTP client from any server; `llm=offline` needs none."""
-    problems = list(surroundings.broken())
+    problems = [Finding(Mark.WARN, "network", said, fix) for said, fix in surroundings.broken()]
     if problems:
-        said, fixes = (" ".join(texts) for texts in zip(*problems, strict=True))
-        return Finding(Mark.WARN, "network", said, fixes)
+        return problems
     through = ", ".join(surroundings.proxy_variables())
-    return Finding(Mark.OK, "network", f"proxies from {through}" if through else "no proxy is set")
+    return [Finding(Mark.OK, "network", f"proxies from {through}" if through else "no proxy is set")]
 
 
 def check_llm(clients: Clients) -> list[Finding]:

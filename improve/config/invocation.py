@@ -68,6 +68,11 @@ def install_command(*requirements: str) -> str:
     return f"{shlex.join([python, '-m', 'ensurepip'])} && {pip}"
 
 
+def own_python() -> str:
+    """The Python of this program, as a shell takes it here."""
+    return shlex.quote(_short(Path(sys.executable)))
+
+
 def install_extra(extra: str) -> str:
     """The command that adds what an extra of this project asks for ("wandb", "hub", "kaggle")."""
     from packaging.requirements import Requirement  # seldom needed
@@ -97,6 +102,14 @@ def _run() -> str:
     if spec is not None and spec.name == "improve.run":
         return shlex.join([*_python(), "-m", "improve.run"])
     return shlex.join([*_improve(), "run"])
+
+
+def script_command(name: str, *arguments: str) -> str:
+    """A program of another package in this environment, with arguments, as a shell takes it here."""
+    script = Path(sys.executable).with_name(name)
+    if not os.access(script, os.X_OK):
+        return shlex.join([name, *arguments])
+    return shlex.join([*_uv_run(), name if _is_found(name, script) else _short(script), *arguments])
 
 
 def _improve() -> list[str]:

@@ -92,7 +92,7 @@ def commas(given: Iterable[str]) -> Iterator[str]:
         key = known_keys().get(name.lstrip("+"))
         text = key is not None and key.is_text and name not in GROUPS
         if text and "," in value and not (_is_in_quotes(value) or _LIST_OF_VALUES.fullmatch(value)):
-            yield f"{name}=choice({value})"
+            yield shlex.quote(f"{name}=choice({value})")
 
 
 def override(key: str, value: Any) -> str:

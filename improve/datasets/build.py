@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from improve.config.invocation import install_extra
 from improve.config.schema import DatasetConfig
 from improve.datasets import card
 from improve.datasets.dataset import HIDDEN, IMAGES, LABELS, MANIFEST, STRATA
@@ -192,6 +193,20 @@ def _to_white(
     return to
 
 
+def _reasons(source: Source, errors: Mapping[int, str]) -> list[str]:
+    """What is wrong with the files of these rows: each kind of error once, with a file and how many have it."""
+    rows: dict[str, list[int]] = {}
+    for row, error in errors.items():
+        rows.setdefault(error, []).append(row)
+    kinds = sorted(rows.items(), key=lambda kind: -len(kind[1]))
+    named = [
+        f"{source.name(some[0])} {error}{f', and {len(some) - 1:,} more' if len(some) > 1 else ''}"
+        for error, some in kinds[:EXAMPLES]
+    ]
+    left = sum(len(some) for _, some in kinds[EXAMPLES:])
+    return [*named, f"and {left:,} more"] if left else named
+
+
 def _is_blank(array: np.ndarray) -> bool:
     """Whether all pixels are equal; a few of them settle it for most images."""
     return all(bool((part == array[:1, :1]).all()) for part in (array[::8, ::8], array))
@@ -207,12 +222,13 @@ def _readable(
 ) -> tuple[Readable, list[Finding]]:
     """The images that can be used, and what to say about the others. Raises `DataError` unless they may be skipped."""
     bad = [row for row, reading in enumerate(readings) if reading.error]
-    named = [f"{source.name(row)} {readings[row].error}" for row in bad[:EXAMPLES]]
+    named = _reasons(source, {row: readings[row].error for row in bad})
     if bad and config.unreadable != "skip":
-        more = f", and {len(bad) - EXAMPLES:,} more" if len(bad) > EXAMPLES else ""
+        heic = any(readings[row].error == preparation.HEIC_PHRASE for row in bad)
         raise DataError(
-            f"{len(bad):,} of {len(readings):,} image files cannot be read: {'; '.join(named)}{more}.",
-            "repair or remove these files, or leave them out with dataset.unreadable=skip",
+            f"{len(bad):,} of {len(readings):,} image files cannot be read: {'; '.join(named)}.",
+            (f"for the HEIC photos {install_extra('heif')}; else " if heic else "")
+            + "repair or remove these files, or leave them out with dataset.unreadable=skip",
         )
     rows = np.array([row for row, reading in enumerate(readings) if not reading.error], dtype=np.int64)
     kept = [readings[row] for row in rows]

@@ -16,12 +16,15 @@ from improve.datasets.findings import Finding
 from improve.errors import DataError
 
 # How programs write that a value is missing, in lower case.
-MISSING = frozenset(("", "nan", "none", "null", "nil", "na", "n/a", "<na>", "#n/a", "nat", "-", "--", "?"))
+MISSING = frozenset(
+    ("", "nan", "-nan", "none", "null", "nil", "na", "n/a", "n.a.", "n.a", "<na>", "#n/a", "nat", "-", "--", "?")
+)
 EXAMPLES = 5  # named in a message
 MOST_NUMBERS = 20  # classes that are whole numbers, above which they may be quantities
 MOST_FRACTIONS = 10  # … that are numbers with fractions
 FEW = 4  # images of a class, below which it cannot be shared out among the splits
-SEVERAL = 0.05  # share of the labels with a "|" inside, from which they look like several labels
+SEVERAL = 0.05  # share of the labels that look like several, from which they are taken for that
+SEPARATORS = re.compile(r"\s*[|;,+&/]\s*|\s+")  # between labels in one cell
 
 
 def is_missing(label: str) -> bool:
@@ -56,8 +59,12 @@ def accepting(config: DatasetConfig, *codes: str) -> str:
 
 
 def folded(name: str) -> str:
-    """Equal for names that differ in case, spaces, underscores, hyphens, Unicode form or the form of a number."""
-    plain = re.sub(r"[\s_\-‐‑–]+", "", unicodedata.normalize("NFKC", name).casefold())
+    """Equal for names that differ in case, spaces, underscores, hyphens, Unicode form, the form of a number, or by
+
+    signs that nobody sees.
+    """
+    seen = "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+    plain = re.sub(r"[\s_\-‐‑–]+", "", unicodedata.normalize("NFKC", seen).casefold())
     number = _number(plain)
     return plain if number is None else repr(number)
 
@@ -111,13 +118,28 @@ def _quantities(counts: Mapping[str, int], where: str) -> list[tuple[str, str]]:
 
 
 def _several(counts: Mapping[str, int], where: str) -> list[tuple[str, str]]:
-    """Labels such as "cat|dog", whose parts are labels, too."""
+    """Labels such as "cat|dog", whose parts are labels, too: one of them, or all where another sign separates them."""
     single = Counter(part.strip() for name in counts for part in name.split("|"))
-    joined = [name for name in counts if "|" in name and any(single[part.strip()] > 1 for part in name.split("|"))]
+    alone = {_bare(name) for name in counts}
+    joined = []
+    for name in counts:
+        parts = SEPARATORS.split(_bare(name))
+        some = "|" in name and any(single[part.strip()] > 1 for part in name.split("|"))
+        if some or (len(parts) > 1 and all(_bare(part) in alone for part in parts)):
+            joined.append(name)
     if sum(counts[name] for name in joined) <= SEVERAL * sum(counts.values()):
         return []
     what = f"{where} has several labels for one image, such as {shown_names(joined[:2])}: each image needs one class"
     return [("several_labels", what)]
+
+
+def is_number(text: str) -> bool:
+    return _number(text) is not None
+
+
+def _bare(text: str) -> str:
+    """A label without the signs of a list around it: "['cat']" is "cat"."""
+    return text.strip(" []()'\"")
 
 
 def _number(text: str) -> float | None:

@@ -16,16 +16,29 @@ import re
 import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from improve.datasets.files import shown
 from improve.datasets.findings import Finding
 from improve.datasets.labels import shown_names
+from improve.datasets.levels import refuse_shared, settle
 from improve.datasets.source import SPLIT_NAMES, settled
+from improve.datasets.tree import (
+    Folder,
+    class_name,
+    count_images,
+    entries,
+    files_below,
+    folders_in,
+    has_images,
+    images_in,
+    kind_of,
+    setting,
+    walked,
+)
 from improve.errors import DataError
-from improve.pipeline.template.images import IMAGE_EXTENSIONS, is_image, is_system_folder, leads_back, walk
+from improve.pipeline.template.images import is_image
 
 # What a split is called, with words before or behind it that say nothing: "Training Set", "images_train", "seg_train".
 _FILLER = r"(?:sets?|splits?|data|datasets?|images?|imgs?|pictures?|pics|photos?|files|folders?)"
@@ -35,20 +48,6 @@ SPLIT = re.compile(
 )
 NUMBER = re.compile(r"[\W_]*\d+\W*$")  # at the end of a file's name
 WRAPPERS = ("data", "dataset", "images", "imgs", "img", "pictures", "photos")  # folders between a split and its classes
-
-
-@dataclass
-class Folder:
-    """Class folders below `root`: relative paths of image files by class name, and what was ignored, by extension.
-
-    `places`: the folders of each class, where folders are classes. `loose`: images that lie in no class folder.
-    """
-
-    root: Path
-    classes: dict[str, list[str]] = field(default_factory=dict)
-    ignored: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[Path]] = field(default_factory=dict)
-    loose: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -74,8 +73,7 @@ def recognise(root: Path, labels: str | None = None) -> Layout:
     if inside:
         return inside
     folder = class_folders(root)
-    _refuse_two_levels(root, folder)
-    return Layout({"all": folder})
+    return Layout({"all": folder}, settle(folder, _called_split))
 
 
 def class_folders(root: Path) -> Folder:
@@ -83,27 +81,11 @@ def class_folders(root: Path) -> Folder:
     folder = Folder(root)
     for place in folders_in(root):
         name = class_name(place)
-        files = _files_below(place, root, folder.ignored)
+        files = files_below(place, root, folder.ignored)
         folder.classes.setdefault(name, []).extend(files)
         folder.places.setdefault(name, []).append(place)
     _add_loose(folder)
     return folder
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """The visible folders in a folder, by name."""
-    found = [entry for entry in _entries(folder) if entry.is_dir() and not is_system_folder(entry.name)]
-    return [entry for entry in found if not leads_back(entry)]
-
-
-def class_name(place: Path) -> str:
-    """What a folder calls its class, in one form of Unicode: archives made on a Mac have another one."""
-    return unicodedata.normalize("NFC", shown(place.name))
-
-
-def setting(key: str, value: object) -> str:
-    """`KEY=VALUE` as it can be pasted into a shell."""
-    return shlex.quote(f"{key}={value}")
 
 
 def _labelled(root: Path, labels: str) -> Folder:
@@ -111,10 +93,10 @@ def _labelled(root: Path, labels: str) -> Folder:
     if labels == "folders":
         return class_folders(root)
     folder = Folder(root)
-    for place, names in walk(root, _refuse):
+    for place, names in walked(root):
         for name in names:
             if not is_image(name):
-                folder.ignored[_kind(name)] += 1
+                folder.ignored[kind_of(name)] += 1
                 continue
             file = os.path.relpath(place / name, root)
             label = class_name(place) if labels == "parents" else _name_of(name)
@@ -145,13 +127,21 @@ def _entered(place: Path) -> Path:
 
 def _named_splits(root: Path) -> list[tuple[Path, str, str]]:
     """The folders that are called like splits: each with what split, and the rest of its name."""
-    found = []
-    for folder in folders_in(root):
-        match = SPLIT.match(shown(folder.name).lower())
-        if match:
-            rest = " ".join(re.findall(r"[^\W\d_]+", f"{match['before']} {match['after']}"))
-            found.append((folder, SPLIT_NAMES[match["split"]], rest))
-    return found
+    return [(folder, *named) for folder in folders_in(root) if (named := _split_name(folder))]
+
+
+def _split_name(folder: Path) -> tuple[str, str] | None:
+    """What split a folder is called like, and the rest of its name; None if it is called like none."""
+    match = SPLIT.match(shown(folder.name).lower())
+    if not match:
+        return None
+    return SPLIT_NAMES[match["split"]], " ".join(re.findall(r"[^\W\d_]+", f"{match['before']} {match['after']}"))
+
+
+def _called_split(folder: Path) -> bool:
+    """Whether a folder's name says that it is a split, and nothing else."""
+    named = _split_name(folder)
+    return named is not None and not named[1]
 
 
 def _splits(root: Path, labels: str | None) -> dict[str, Path]:
@@ -197,7 +187,7 @@ def _is_split(folder: Path) -> bool:
     loose = len(images_in(inner))
     if not loose:
         return _holds_classes(inner)
-    return loose <= sum(_count(place) for place in folders_in(inner))
+    return loose <= sum(count_images(place) for place in folders_in(inner))
 
 
 def split_folder(folder: Path) -> Path:
@@ -211,35 +201,54 @@ def split_folder(folder: Path) -> Path:
     return split_folder(inside[0]) if same or inner in WRAPPERS or inner == outer else folder
 
 
+def nested(folder: Path) -> Path | None:
+    """The folder, at or below this one, that holds several folders with images; None if single ones lead to none."""
+    inside = [inner for inner in folders_in(folder) if has_images(inner)]
+    if len(inside) == 1 and not images_in(folder):
+        return nested(inside[0])
+    return folder if len(inside) > 1 else None
+
+
 def _holds_classes(folder: Path) -> bool:
-    return any(map(_has_images, folders_in(folder)))
-
-
-def _has_images(folder: Path) -> bool:
-    return any(is_image(name) for _, names in walk(folder, _refuse) for name in names)
+    return any(map(has_images, folders_in(folder)))
 
 
 def _no_classes_inside(root: Path, found: dict[str, Path]) -> DataError:
-    seen = ", ".join(f"{folder.name}/ ({_count(folder)} images)" for folder in found.values())
-    files = images_in(split_folder(found["train"]))
-    names = Counter(map(_name_of, files))
-    tables = sorted(root.glob("*.csv"))
-    fix = (
+    train = split_folder(found["train"])
+    files = images_in(train)
+    if _holds_classes(train):
+        return DataError(
+            f"{shown(str(train))} holds {len(files):,} images beside its class folders, more than in them.",
+            "move them into the folders of their classes, or away",
+        )
+    seen = ", ".join(f"{folder.name}/ ({count_images(folder)} images)" for folder in found.values())
+    by_hand = (
         f"sort the images into class folders: {found['train'].name}/CLASS/…; or, if these folders are the classes, "
         f"{setting('dataset.labels', 'folders')}"
     )
-    if 1 < len(names) <= len(files) / 4 and "" not in names:
-        fix = (
-            f"their names begin with {len(names)} different words ({shown_names(sorted(names))}): if these are the "
-            f"classes, {setting('dataset.labels', 'names')}; else {fix}"
-        )
-    if tables:
-        fix = f"if a table has the classes, dataset=csv {setting('dataset.path', tables[0])}; else {fix}"
+    fix = "; else ".join([*elsewhere(root, files), by_hand])
     return DataError(
         f"{shown(str(root))} holds {seen}, and the images lie in them without class folders, so that nothing tells "
         "their classes.",
         fix,
     )
+
+
+def elsewhere(root: Path, files: list[str]) -> list[str]:
+    """Where the classes of images that lie in no class folders may stand, with the settings: in a table, in names."""
+    found = []
+    tables = [path for path in entries(root) if path.suffix.lower() in (".csv", ".tsv") and path.is_file()]
+    # Competitions have a table of the training images beside an example of what is to be handed in.
+    tables.sort(key=lambda path: ("train" not in path.name.lower(), "submission" in path.name.lower(), path))
+    if tables:
+        found.append(f"if a table has the classes, dataset=csv {setting('dataset.path', tables[0])}")
+    names = Counter(map(_name_of, files))
+    if 1 < len(names) <= len(files) / 4 and "" not in names:
+        found.append(
+            f"their names begin with {len(names)} different words ({shown_names(sorted(names))}): if these are the "
+            f"classes, {setting('dataset.labels', 'names')}"
+        )
+    return found
 
 
 def _in_splits(root: Path, splits: dict[str, Path], labels: str | None) -> Layout:
@@ -252,11 +261,17 @@ def _in_splits(root: Path, splits: dict[str, Path], labels: str | None) -> Layou
             layout.findings += _unlabelled(folder)
         else:
             layout.parts[part] = found
+            layout.findings += [] if labels else settle(found, _called_split)
     beside = [place for place in folders_in(root) if place not in splits.values()]
     for place in beside:
-        count = _count(place)
+        count = count_images(place)
         what = f"the folder {shown(place.name)}/ beside {splits['train'].name}/ is not used ({count} images)"
-        layout.findings.append(Finding("beside", "note", what))
+        classes = {class_name(inner) for inner in folders_in(split_folder(place))}
+        if len(classes & set(layout.parts["train"].classes)) < 2:
+            layout.findings.append(Finding("beside", "note", what))
+        else:
+            fix = "if it is a split, rename it to train, val or test"
+            layout.findings.append(Finding("beside", "warning", f"{what}, though it holds the same class folders", fix))
     return layout
 
 
@@ -268,20 +283,27 @@ def _is_unlabelled(folder: Folder, train: Folder) -> bool:
 
 
 def _unlabelled(folder: Path) -> list[Finding]:
-    count = _count(folder)
+    count = count_images(folder)
     if not count:
         return []
     what = f"{shown(folder.name)}/ has {count} images without class folders: they are unlabelled and not used"
-    fix = f"once a run has finished: improve predict RUN {shlex.quote(str(folder))}"
+    fix = f"the card of a finished run names the command that predicts their classes: its IMAGES are {folder}"
     return [Finding("unlabelled", "note", what, fix)]
 
 
 def _refuse_splits_beside_classes(root: Path) -> None:
     """Folders called val or test without a train folder. "train" alone may be a class, "test" hardly ever is."""
     called = [folder for folder, part, rest in _named_splits(root) if part != "train" and not rest]
-    if not any(map(_has_images, called)):
+    if not any(map(has_images, called)):
         return
-    others = [folder for folder in folders_in(root) if folder not in called and _has_images(folder)]
+    others = [folder for folder in folders_in(root) if folder not in called and has_images(folder)]
+    for place in map(nested, others):
+        if place and any(part == "train" and _is_split(inner) for inner, part, _ in _named_splits(place)):
+            raise DataError(
+                f"{shown(str(root))} holds {' and '.join(f'{folder.name}/' for folder in called)} beside a folder that "
+                "holds splits itself.",
+                f"use those: {setting('dataset.path', place)}",
+            )
     names = " and ".join(f"{folder.name}/" for folder in called)
     here = shlex.quote(str(root))
     if not others:
@@ -309,13 +331,17 @@ EXAMPLES = 20  # folders named in a command
 def _splits_inside(root: Path) -> Layout | None:
     """CLASS/train/…, CLASS/test/…: splits inside of each class. None if no class holds any. Raises `DataError`."""
     parts: dict[Path, dict[str, Path]] = {}
-    places = [place for place in folders_in(root) if _has_images(place)]
+    places = [place for place in folders_in(root) if has_images(place)]
     for place in places:
-        names = {inner: SPLIT_NAMES.get(inner.name.lower(), "") for inner in folders_in(place)}
+        names = {inner: named[0] for inner in folders_in(place) if (named := _split_name(inner)) and not named[1]}
         meaning = settled(set(names.values()))
-        parts[place] = {meaning[part]: inner for inner, part in names.items() if part}
+        parts[place] = {meaning[part]: inner for inner, part in names.items()}
     if len(places) < 2 or not any("train" in found and len(found) > 1 for found in parts.values()):
         return None
+    inside = [
+        {class_name(below) for inner in found.values() for below in folders_in(inner)} for found in parts.values()
+    ]
+    refuse_shared(root, [class_name(place) for place in places], inside)
     expected = set().union(*parts.values())
     odd = [place for place in places if set(parts[place]) != expected or images_in(place)]
     if odd:
@@ -330,84 +356,17 @@ def _splits_inside(root: Path) -> Layout | None:
     for part, folder in layout.parts.items():
         for place in places:
             name = class_name(place)
-            folder.classes.setdefault(name, []).extend(_files_below(parts[place][part], root, folder.ignored))
+            folder.classes.setdefault(name, []).extend(files_below(parts[place][part], root, folder.ignored))
             folder.places.setdefault(name, []).append(place)
     layout.findings.append(Finding("inside", "note", "the splits are those inside of each class folder"))
     return layout
 
 
-def _refuse_two_levels(root: Path, folder: Folder) -> None:
-    """Raises `DataError` where all folders hold the same folders: fold1/cat, fold1/dog, fold2/cat, fold2/dog."""
-    places = [place for name, some in folder.places.items() if folder.classes[name] for place in some]
-    inside = [{class_name(inner) for inner in folders_in(place)} for place in places]
-    if len(places) < 2 or any(map(images_in, places)) or len(inside[0]) < 2 or any(s != inside[0] for s in inside):
-        return
-    outer, inner = shown_names(sorted(folder.classes)), shown_names(sorted(inside[0]))
-    raise DataError(
-        f"Each of the folders in {shown(str(root))} ({outer}) holds the same folders ({inner}): which are the classes?",
-        f"if the inner ones are: {setting('dataset.labels', 'parents')}; if the outer ones are: "
-        f"{setting('dataset.labels', 'folders')}",
-    )
-
-
-def images_in(folder: Path) -> list[str]:
-    """Names of the image files that lie directly in a folder."""
-    return [entry.name for entry in _entries(folder) if is_image(entry.name) and not entry.is_dir()]
-
-
 def _add_loose(folder: Folder) -> None:
     """Files beside the class folders."""
-    for entry in _entries(folder.root):
+    for entry in entries(folder.root):
         if not entry.is_dir():
             if is_image(entry.name):
                 folder.loose.append(entry.name)
             else:
-                folder.ignored[_kind(entry.name)] += 1
-
-
-def _count(folder: Path) -> int:
-    return len(_files_below(folder, folder, Counter()))
-
-
-def _files_below(place: Path, root: Path, ignored: Counter[str]) -> list[str]:
-    """Paths, relative to `root` and sorted, of the files below a folder that are named like images."""
-    files: list[str] = []
-    for folder, names in walk(place, _refuse):
-        for name in names:
-            if is_image(name):
-                files.append(os.path.relpath(folder / name, root))
-            else:
-                ignored[_kind(name)] += 1
-    return sorted(files)
-
-
-def _entries(folder: Path) -> list[Path]:
-    """The visible entries of a folder, by name. Raises `DataError` if it may not be listed."""
-    try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        _refuse(error)
-        raise
-
-
-def _refuse(error: OSError) -> None:
-    folder = shown(str(error.filename))
-    raise DataError(
-        f"The folder {folder} cannot be listed ({error.strerror}).",
-        f"make it readable: chmod -R u+rX {shlex.quote(folder)}",
-    ) from error
-
-
-def _kind(name: str) -> str:
-    """How an ignored file is counted."""
-    return "hidden" if name.startswith(".") else os.path.splitext(name)[1].lower() or "without an extension"
-
-
-def kinds(ignored: Iterable[tuple[str, int]]) -> str:
-    """Ignored files as a part of a sentence: "3 .txt, 1 hidden"."""
-    return ", ".join(f"{count} {shown(kind)}" for kind, count in ignored)
-
-
-def extensions() -> str:
-    """Some of the extensions that images have."""
-    return f"{', '.join(sorted(IMAGE_EXTENSIONS)[:8])}, …"
+                folder.ignored[kind_of(entry.name)] += 1

@@ -12,14 +12,16 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from improve.config.places import expanded
 from improve.config.schema import DatasetConfig
 from improve.datasets.files import shown
-from improve.datasets.layout import setting
+from improve.datasets.tree import setting
 from improve.errors import DataError
 from improve.pipeline.template.images import is_image, walk
 
+FILE = re.compile(r"^file:(//)?", re.IGNORECASE)
 ADDRESS = re.compile(r"^[a-z][a-z0-9+]+://", re.IGNORECASE)
 SAMPLE = 50  # missing files that are searched for
 MOST_FILES = 200_000  # that are looked through in the search
@@ -36,6 +38,7 @@ class Resolver:
 
     def path(self, cell: str) -> Path:
         """The file that a cell names; where there is none, the path as it is written."""
+        cell = unquote(FILE.sub("", cell)) if FILE.match(cell) else cell
         written = self.base / expanded(cell + self.suffix)
         if written.is_file():
             return written
@@ -53,22 +56,21 @@ class Resolver:
         return written
 
     def _only_image_called(self, path: Path) -> Path | None:
-        """The image file of this name with an extension behind it, if there is just one."""
-        if is_image(path.name):
-            return None
+        """The only image file of this name: in other letters (large, small), or with an extension behind it."""
         if path.parent not in self._names:
             names: dict[str, list[str]] = {}
             for name in os.listdir(path.parent) if path.parent.is_dir() else []:
                 if is_image(name):
-                    names.setdefault(os.path.splitext(name)[0], []).append(name)
+                    names.setdefault(os.path.splitext(name)[0].lower(), []).append(name)
+                    names.setdefault(name.lower(), []).append(name)
             self._names[path.parent] = names
-        found = self._names[path.parent].get(path.name, [])
+        found = self._names[path.parent].get(path.name.lower(), [])
         return path.with_name(found[0]) if len(found) == 1 else None
 
 
 def resolved(cells: Sequence[str], config: DatasetConfig, table: Path) -> list[Path]:
     """The files that the cells of a column name, whether they exist or not. Raises `DataError` for addresses."""
-    addresses = [cell for cell in cells if ADDRESS.match(cell)]
+    addresses = [cell for cell in cells if ADDRESS.match(cell) and not FILE.match(cell)]
     if addresses:
         raise DataError(
             f"{len(addresses):,} of {len(cells):,} rows of {shown(str(table))} hold addresses, not files "
@@ -80,7 +82,7 @@ def resolved(cells: Sequence[str], config: DatasetConfig, table: Path) -> list[P
 
 
 def hint(cells: Sequence[str], config: DatasetConfig, table: Path) -> str:
-    """The settings that lead from these cells, whose files are missing, to files below the table's folder, or ""."""
+    """What leads from these cells, whose files are missing, to files below the table's folder; "" if there are none."""
     by_name: dict[str, list[Path]] = {}
     count = 0
     for folder, names in walk(table.parent, lambda error: None):
@@ -100,9 +102,14 @@ def hint(cells: Sequence[str], config: DatasetConfig, table: Path) -> str:
         found.update(_ways(parts, by_name, by_stem))
     (root, suffix), times = found.most_common(1)[0] if found else ((table.parent, ""), 0)
     if times < AGREEING * len(sample):
-        return ""
+        if not by_name:
+            return ""
+        example = os.path.relpath(min(path for paths in by_name.values() for path in paths), table.parent)
+        return f"correct the paths: the image files there are called like {shown(example)}"
     settings = [setting("dataset.image_root", root)]
-    return " ".join([*settings, *([setting("dataset.image_suffix", suffix)] if suffix else [])])
+    if suffix or config.image_suffix:
+        settings.append(setting("dataset.image_suffix", suffix))
+    return f"there are image files of these names: {' '.join(settings)}"
 
 
 def _ways(

@@ -28,12 +28,14 @@ PARTS: Final = ("train", "selection", "test")
 SPLIT_NAMES: Final = {
     "train": "train",
     "training": "train",
+    "trainval": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
     "dev": "val",
     "test": "test",
     "testing": "test",
+    "holdout": "test",
     "eval": "eval",
     "evaluation": "eval",
 }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
+import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -13,9 +17,21 @@ from improve.config.schema import DatasetConfig
 from improve.datasets.files import from_files, shown
 from improve.datasets.findings import Finding
 from improve.datasets.source import FREE, PLAIN, Source, Terms
+from improve.datasets.tree import setting
 from improve.errors import DataError, nearest
+from improve.pipeline.template.images import is_image
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
+# What is no table as text, by how its file begins, and what to do with it.
+OTHER_FORMS = (
+    (b"PK\x03\x04", "is an Excel workbook or an archive", "save its sheet as CSV, in UTF-8"),
+    (b"\xd0\xcf\x11\xe0", "is an Excel workbook", "save its sheet as CSV, in UTF-8"),
+    (b"PAR1", "is a Parquet table", "write it as CSV; one that holds the images themselves is read with dataset=hub"),
+    (b"\x1f\x8b", "is compressed", "unpack it: gunzip -k {}"),
+    (b"[", "is JSON", "write it as CSV, with a row for each image"),
+    (b"{", "is JSON", "write it as CSV, with a row for each image"),
+)
+NAMED = 20  # tables that a message proposes
 EXAMPLES = 5  # files and lines named in a message
 
 
@@ -36,6 +52,8 @@ class Table:
         """The cells of a column, without spaces around them. Raises `DataError` that names `key` and the columns."""
         if name not in self.columns:
             raise DataError(f"{key}={name}: {self.name} has no such column.", nearest(name, self.columns))
+        if self.columns.count(name) > 1:
+            raise DataError(f"{self.name} has {self.columns.count(name)} columns called {name!r}.", "rename the others")
         number = self.columns.index(name)
         return [row[number].strip() for row in self.rows]
 
@@ -61,20 +79,27 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """The table in a CSV file: UTF-8, its first row the names, separated by comma, semicolon or tab. `DataError`."""
+    """The table in a CSV file, its first row the names, separated by comma, semicolon, tab or bar. `DataError`.
+
+    It is UTF-8, or UTF-16 that says so; a first line "sep=;", as Excel writes it, is no row.
+    """
     name = shown(str(path))
+    text = _text(path)
+    first, _, rest = text.partition("\n")
+    declared = re.fullmatch(r"sep=(.)", first.strip())
+    text, first = (rest, "") if declared else (text, first)
+    delimiter = declared[1] if declared else max(DELIMITERS, key=first.count)
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            rows = list(csv.reader(file, delimiter=max(DELIMITERS, key=first.count), strict=True))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name} is no UTF-8 text (byte {error.start:,}).", "save it as CSV in UTF-8") from error
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise DataError(f"{name} is no CSV file that can be read ({error}).", "save it as CSV in UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{name} cannot be opened ({error.strerror}).", "check dataset.path") from error
     rows = [row for row in rows if any(cell.strip() for cell in row)]
+    if rows and any(is_image(cell.strip()) for cell in rows[0]):
+        names = delimiter.join(["path", "label", *(f"column{n}" for n in range(3, len(rows[0]) + 1))][: len(rows[0])])
+        raise DataError(
+            f"{name} has no names of columns: its first row is an image ({delimiter.join(rows[0])[:80]!r}).",
+            f"put names above it, for instance: sed -i {shlex.quote(f'1i {names}')} {shlex.quote(str(path))}",
+        )
     if len(rows) < 2:
         raise DataError(f"{name} has no rows below its header.", "give a row for each image")
     columns = [column.strip() for column in rows[0]]
@@ -86,6 +111,30 @@ def read_table(path: Path) -> Table:
             "put values that hold a separator into quotes",
         )
     return Table(path, columns, rows[1:], list(range(2, len(rows) + 1)))
+
+
+def _text(path: Path) -> str:
+    """What a table's file holds. Raises `DataError` for what is no text, by what it seems to be."""
+    name = shown(str(path))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        beside = sorted(one.name for one in path.parent.glob("*") if one.suffix.lower() in (".csv", ".tsv", ".txt"))
+        near = f": {nearest(path.name, beside[:NAMED])}" if beside else f": {shown(str(path.parent))} holds no table"
+        raise DataError(f"{name} cannot be opened ({error.strerror}).", f"check dataset.path{near}") from error
+    for beginning, what, fix in OTHER_FORMS:
+        if content.startswith(beginning):
+            raise DataError(f"{name} {what}, not a table as text.", fix.format(shlex.quote(str(path))))
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        better = path.with_name(f"{path.stem}-utf8{path.suffix}")
+        raise DataError(
+            f"{name} is no UTF-8 text (byte {error.start:,}).",
+            f"save it as CSV in UTF-8; where Excel wrote it in Western Europe: iconv -f WINDOWS-1252 -t UTF-8 "
+            f"{shlex.quote(str(path))} > {shlex.quote(str(better))}, and {setting('dataset.path', better)}",
+        ) from error
 
 
 def source_of(
@@ -113,13 +162,12 @@ def check_files(paths: Sequence[Path], config: DatasetConfig, hint: Callable[[],
     missing = [path for path in paths if not path.is_file()]
     if missing and (config.unreadable != "skip" or len(missing) == len(paths)):
         found = hint()
+        start = "relative ones start at the table's folder, or at dataset.image_root=DIR"
         skip = ", or leave these rows out with dataset.unreadable=skip" if len(missing) < len(paths) else ""
         raise DataError(
             f"{len(missing):,} of {len(paths):,} image files do not exist: "
             f"{', '.join(shown(str(path)) for path in missing[:EXAMPLES])}{', …' if len(missing) > EXAMPLES else ''}.",
-            f"there are image files of these names: {found}"
-            if found
-            else f"correct the paths (relative ones start at the table's folder, or at dataset.image_root=DIR){skip}",
+            found or f"correct the paths ({start}){skip}",
         )
 
 

@@ -13,6 +13,7 @@ from improve.record.journal import Record
 
 STAGES = {
     "preparing": "preparing the images",
+    "starting": "loading what trainings need",
     "architect": "the architect plans the pipeline",
     "analyst": "the analyst chooses what to improve",
     "data_engineer": "the data engineer writes",

@@ -12,6 +12,21 @@ from improve.llm.surroundings import proxy_for
 
 RESUME = "the same command resumes the run where it stopped"
 WRONG_PLACE = (404, 405, 501)
+# What a server's words are about, where its status does not tell.
+SAID = {
+    r"api.?key|credential|authenticat|unauthori[sz]ed|(?:bad|invalid) key|(?:invalid|expired) token": (
+        "check the key in the variable {variable}"
+    ),
+    r"arrears|credit|balance|billing|top.?up": "add credit to the account, or choose another model",
+    r"response_format|json_schema|json_object": "llm.structured=text",
+    r"\bmodel\b.{0,80}(?:not (?:found|exist|available|supported|loaded)|unknown|invalid)|(?:unknown|invalid) model": (
+        "check llm.model"
+    ),
+}
+NO_PARAMETER = {
+    413: "the server takes no request of that size: raise its limit (nginx: client_max_body_size)",
+    451: "choose another model or provider",
+}
 TOO_MUCH = re.compile(
     r"(?:at most|maximum(?: \w+){0,4}(?: is| of)?:?|up to|less than or equal to|<=|limit of|> ) ?`?(\d{2,7})",
     re.IGNORECASE,
@@ -46,12 +61,20 @@ def _fix(config: LLMConfig, failed: CallFailed) -> str:
         return KEYS[failed.about]
     if failed.status in WRONG_PLACE or failed.status is None:
         return _of_address(config)
+    return _by_its_words(failed, variable)
+
+
+def _by_its_words(failed: CallFailed, variable: str) -> str:
+    """What mends a refused request, by what the server says of it."""
     if re.search(r"max_(?:completion_|output_|new_)?tokens", failed.text):
         most = TOO_MUCH.search(failed.text)
         return f"llm.max_output_tokens={most[1]}" if most else "lower llm.max_output_tokens"
-    keys = ", ".join(dict.fromkeys([*KEYS.values(), "llm.structured=text"]))
     named = [key for name, key in KEYS.items() if name in failed.text and name != SYSTEM]
-    return ", ".join(named) or f"if the server takes one of our parameters not, leave it out ({keys})"
+    said = [fix.format(variable=variable) for words, fix in SAID.items() if re.search(words, failed.text, re.I)]
+    if named or said:
+        return ", ".join(named or said[:1])
+    keys = ", ".join(dict.fromkeys([*KEYS.values(), "llm.structured=text"]))
+    return NO_PARAMETER.get(failed.status or 0, f"if the server takes one of our parameters not, leave it out ({keys})")
 
 
 def _of_address(config: LLMConfig) -> str:

@@ -21,7 +21,11 @@ PASSING = re.compile(
     re.IGNORECASE,
 )
 THOUGHTS = ("thinking", "reasoning", "redacted_thinking", "reasoning_content", "thought")
-COUNTS = {"prompt_tokens": ("input_tokens", "prompt_eval_count"), "completion_tokens": ("output_tokens", "eval_count")}
+WRAPPERS = ("data", "result", "output", "response", "body")
+COUNTS = {
+    "prompt_tokens": ("input_tokens", "prompt_eval_count", "promptTokenCount"),
+    "completion_tokens": ("output_tokens", "eval_count", "candidatesTokenCount"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,19 @@ def opened(body: bytes) -> dict[str, Any] | Fault | None:
         values = values[0]
     if not isinstance(values, dict):
         return None
+    values = _unwrapped(values)
     return fault_of(values) or _reply(values)
+
+
+def _unwrapped(values: dict[str, Any]) -> dict[str, Any]:
+    """What lies in the envelope of a gateway around a reply: {"code": 0, "data": {…}}, {"output": {"text": …}}."""
+    if values.get("error") or values.get("choices"):
+        return values
+    for key in WRAPPERS:
+        inner = values.get(key)
+        if isinstance(inner, dict) and (_is_reply(inner) or isinstance(inner.get("text"), str)):
+            return _unwrapped({**{name: value for name, value in values.items() if name != key}, **inner})
+    return values
 
 
 def parsed(body: bytes) -> Any:
@@ -72,7 +88,9 @@ def fault_of(values: Mapping[str, Any], status: int = 200) -> Fault | None:
     if not error and isinstance(values.get("choices"), list):
         error = next((choice.get("error") for choice in values["choices"] if isinstance(choice, dict)), None)
     if not error and (status >= 400 or not _is_reply(values)):
-        error = values.get("detail") or values.get("errors") or (values.get("message") if status >= 400 else None)
+        failed = status >= 400 or _says_failed(values)
+        plain = values.get("message") or values.get("msg") or values.get("error_msg") if failed else None
+        error = values.get("detail") or values.get("errors") or plain
     if not error:
         return None
     message = " ".join(_words(error)) or json.dumps(error)
@@ -83,8 +101,15 @@ def fault_of(values: Mapping[str, Any], status: int = 200) -> Fault | None:
 
 
 def _is_reply(values: Mapping[str, Any]) -> bool:
-    known = ("choices", "message", "response", "output", "content", "candidates", "generated_text", "usage")
-    return any(values.get(key) is not None for key in known)
+    known = ("choices", "response", "output", "content", "candidates", "generated_text", "usage")
+    return isinstance(values.get("message"), Mapping) or any(values.get(key) is not None for key in known)
+
+
+def _says_failed(values: Mapping[str, Any]) -> bool:
+    """Whether a body without a reply says of itself that it is an error."""
+    if "error" in (values.get("object"), values.get("type"), values.get("status")) or values.get("success") is False:
+        return True
+    return any(str(values.get(key, 0)) not in ("0", "200") for key in ("code", "error_code", "status_code"))
 
 
 def _meant(error: Any, values: Mapping[str, Any]) -> int | None:
@@ -125,9 +150,11 @@ def _pointed_at(error: Any) -> Iterator[str]:
 def _reply(values: dict[str, Any]) -> dict[str, Any] | Fault:
     """OpenAI's form of a reply in one of the envelopes that are known. What is none of them is no reply at all."""
     choices, ended = values.get("choices"), "stop"
+    choices = list(choices.values()) if isinstance(choices, dict) else choices
     message = values.get("message")
     if isinstance(choices, list) or (choices is None and values.get("usage") and not _is_other(values)):
-        choice = choices[0] if choices and isinstance(choices[0], dict) else None
+        found = [one for one in choices or () if isinstance(one, dict)]
+        choice = next((one for one in found if _choice(one).text), found[0] if found else None)
         told = _choice(choice) if choice else None
         ended = str((choice or {}).get("finish_reason") or "stop")
     elif isinstance(message, dict):  # Ollama's own chat
@@ -140,8 +167,12 @@ def _reply(values: dict[str, Any]) -> dict[str, Any] | Fault:
     elif isinstance(values.get("content"), (list, str)):  # Anthropic's Messages
         told = _parts(values["content"])
         ended = {"max_tokens": "length", "refusal": "content_filter"}.get(str(values.get("stop_reason")), "stop")
-    elif isinstance(values.get("generated_text"), str):
-        told = Told(values["generated_text"])
+    elif isinstance(values.get("candidates"), list) and values["candidates"]:  # Gemini's own
+        candidate = values["candidates"][0]
+        told = _parts((candidate.get("content") or {}).get("parts"))
+        ended = {"MAX_TOKENS": "length", "SAFETY": "content_filter"}.get(str(candidate.get("finishReason")), "stop")
+    elif text := next((values[key] for key in ("generated_text", "text") if isinstance(values.get(key), str)), ""):
+        told, ended = Told(text), str(values.get("finish_reason") or "stop")
     else:
         return Fault(404, f"an answer that is no reply of a model: {json.dumps(values)}")
     return _as_openai(values, told, ended)
@@ -187,7 +218,7 @@ def _parts(content: Any) -> Told:
     if not isinstance(content, Mapping):
         return Told(_text(content))
     kind = content.get("type")
-    if kind in THOUGHTS:
+    if kind in THOUGHTS or content.get("thought") is True:
         return Told("", next((_text(content[key]) for key in (*THOUGHTS, "text") if content.get(key)), ""))
     if kind == "refusal":
         return Told("", "", _text(content.get("refusal")))
@@ -222,7 +253,7 @@ def _called(calls: Any) -> str:
 
 def _usage(values: Mapping[str, Any]) -> dict[str, Any]:
     """Tokens by OpenAI's names; 0 where the server does not count."""
-    given = values.get("usage")
+    given = values.get("usage") or values.get("usageMetadata")
     usage: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     for name, others in COUNTS.items():
         found = [usage.get(key) for key in (name, *others)] + [values.get(key) for key in others]

@@ -37,6 +37,7 @@ ASKED_IN_TEXT = re.compile(r"(?:retryDelay\W+|retry (?:in|after) )(\d+(?:\.\d+)?
 CONTEXT_SIZE = re.compile(r"context (?:length|window|size)\D{0,20}?(\d{3,7})\b", re.IGNORECASE)
 OUTPUT_WORDS = re.compile(r"completion|max_\w*tokens|output", re.IGNORECASE)
 AGAIN = (408, 409, 425, 429)
+NOT_IMPLEMENTED = 501  # by that server, now and later
 PREFIX = re.compile(r"^(?:litellm\.)?\w*(?:Error|Exception|Timeout)(?: -|:) ")
 LOOKED_AT = 4096  # bytes of an answer in which codes are looked for
 LONGEST = 300  # characters of an error that people are shown
@@ -93,9 +94,9 @@ def kind_of(status: int | None, text: str, structured: bool) -> Kind:
         if status not in (*AGAIN, 401, 403):
             return _of_request(text, structured)
         return Kind.AGAIN if status in AGAIN else Kind.STOP
-    if status in (500, 501) and structured and FORMAT_WORDS.search(text):
+    if status in (500, NOT_IMPLEMENTED) and structured and FORMAT_WORDS.search(text):
         return Kind.FORMAT
-    return Kind.AGAIN
+    return Kind.STOP if status == NOT_IMPLEMENTED else Kind.AGAIN
 
 
 def _of_request(text: str, structured: bool) -> Kind:

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from improve.config.invocation import install_command, own_python
+
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERTIFICATE")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-SOCKS = "pip install socksio, or use a proxy for http"
 
 
 def proxy_variables() -> list[str]:
@@ -35,7 +36,7 @@ def _certificates(name: str) -> tuple[str, str] | None:
     value = os.environ.get(name, "")
     if not value:
         return None
-    path, fix = Path(value), f"unset {name}, or name a file of certificates: export {name}=$(python -m certifi)"
+    path, fix = Path(value), f"unset {name}, or name a file of certificates: export {name}=$({own_python()} -m certifi)"
     if not path.exists():
         return f"{name}={value} names certificates that are not there.", fix
     try:
@@ -54,7 +55,10 @@ def _proxy(name: str) -> Iterator[tuple[str, str]]:
         with _only(name), httpx.Client(verify=False):
             pass
     except ImportError:
-        yield f"{name} names a SOCKS proxy, and the package socksio is not installed.", f"{SOCKS}; or unset {name}"
+        yield (
+            f"{name} names a SOCKS proxy, and the package socksio is not installed.",
+            f"{install_command('socksio')}; or unset {name}",
+        )
     except (ValueError, httpx.InvalidURL, OSError) as error:
         if name.upper() != "NO_PROXY":
             yield (

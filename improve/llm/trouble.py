@@ -36,6 +36,8 @@ def trouble(config: LLMConfig, error: Exception, wire: Wire, sent: Collection[st
     unreached = isinstance(error, (litellm.exceptions.Timeout, litellm.exceptions.APIConnectionError))
     if isinstance(error, ImportError):
         status: int | None = 400  # a provider whose package is not installed
+    elif wire.status in OF_REQUEST and wire.fault is None and isinstance(error, litellm.exceptions.Timeout):
+        status = None  # what the server finds faulty never came, so nothing is decided
     elif wire.status is not None:
         status = wire.status if wire.status >= 400 else None  # an answer that is no answer: HTML, cut off, stalled
     else:

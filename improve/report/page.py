@@ -60,16 +60,20 @@ def write_text(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Live:
-    """What a page has beside its content where it is served: a mark of its version; of a run its state and name."""
+    """What a page has beside its content where it is served: a mark of its version; of a run its state and name, and
+
+    whether it goes on just now.
+    """
 
     tag: str
     state: str = ""
     name: str = ""
+    running: bool = False
 
 
 def run_page(history: History, run_folder: Path, live: Live | None = None) -> str:
     """The page of a run as HTML; `live`: as `improve view` serves it."""
-    return render("run.html.j2", live, **run_view(history, RunFiles(run_folder)))
+    return render("run.html.j2", live, **run_view(history, RunFiles(run_folder), live is not None and live.running))
 
 
 def render(template: str, live: Live | None = None, **values: Any) -> str:

@@ -69,8 +69,8 @@ class ClassView:
     uri: str
 
 
-def run_view(history: History, files: RunFiles) -> dict[str, Any]:
-    """The page's content from a run's history and the files that its records name."""
+def run_view(history: History, files: RunFiles, running: bool = False) -> dict[str, Any]:
+    """The page's content from a run's history and the files that its records name. `running`: it goes on just now."""
     names = [str(name) for name in history.run["dataset"].get("class_names", [])]
     test = history.best_test if history.best_test and not history.best_test["failure"] else None
     best = history.iteration(history.best)
@@ -78,7 +78,7 @@ def run_view(history: History, files: RunFiles) -> dict[str, Any]:
     return {
         "history": history,
         "headline": _headline(history),
-        "story": _story(history),
+        "story": _story(history, running),
         "warnings": warnings(history),
         "doubt": doubt(history),
         "llm": llm_name(history.llm, history.rule_based),
@@ -109,13 +109,15 @@ def _headline(history: History) -> str:
     task = f"Sorting images into {len(history.run['dataset'].get('class_names', []))} classes"
     first, best = history.first_test, history.best_test
     if best and not best["failure"]:
+        # What is delivered is what a headline is about, be it one training or several together.
+        delivered = percent(history.ensemble["accuracy"] if history.ensemble else best["accuracy"])
         if first and not first["failure"] and first["iteration"] != best["iteration"]:
-            return f"{task}: from {percent(first['accuracy'])} to {percent(best['accuracy'])} correct"
-        return f"{task}: {percent(best['accuracy'])} correct"
+            return f"{task}: from {percent(first['accuracy'])} to {delivered} correct"
+        return f"{task}: {delivered} correct"
     return task
 
 
-def _story(history: History) -> list[str]:
+def _story(history: History, running: bool) -> list[str]:
     """What happened, for someone who was not there."""
     dataset = one_line(str(history.run["dataset"].get("name", "?")), 80)
     who = (
@@ -133,20 +135,28 @@ def _story(history: History) -> list[str]:
     if history.finished is not None and history.ended_by_budget:
         said.append(f"It ended before all {history.planned} iterations: {one_line(history.finished['reason'])}")
     if history.finished is None:
-        said.append(_unfinished(history))
+        said.append(_unfinished(history, running))
     elif history.best_test is None:
         said.append("No pipeline could be scored, so there is no result.")
     else:
         used = "that also chose the pipelines" if history.paper_protocol else "that no decision had used"
         total = history.best_test["total"]
-        said.append(f"At the end, {total:,} test images {used} were scored once. {comparison(history)}")
+        said.append(f"At the end, {total:,} test images {used} were scored once. {_compared(history)}")
     return said
 
 
-def _unfinished(history: History) -> str:
+def _compared(history: History) -> str:
+    """The best pipeline against the first: over all of their trainings, which single scores above do not show."""
+    said = comparison(history)
+    return f"Best against first, over their trainings: {said}" if said[:1] in "+-" else said
+
+
+def _unfinished(history: History, running: bool) -> str:
     at = history.iterations[-1].number if history.iterations else 0
     where = f"iteration {at} of {history.planned}" if at else "the first pipeline"
     said = f"This run is not finished: the record ends in {where}. The command that started it continues it."
+    if running:
+        said = f"This run is going on: it is at {where}. What comes appears here by itself."
     best = history.iteration(history.best)
     if best is None or best.accuracy is None:
         return said

@@ -182,6 +182,7 @@ class Session:
                 fetch_weights(config.executor, display.note)
             weights = usable_weights(config.executor, self.order.cache)
             dataset = informed(dataset, config.dataset, weights)
+            display.phase(0, "starting")  # the imports may take longer than the images
             undo.pop_all()
         seed, phase = config.seed, display.phase
         return LocalExecutor(config.executor, sandbox, dataset, weights, self.folder, seed, phase, zygote)

@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import select
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from improve.config.invocation import script_command
 from improve.errors import ImproveError
 from improve.record import journal
 from improve.record.history import History
@@ -96,7 +96,7 @@ def track(run: Path, given: argparse.Namespace, key: str, teller: Teller) -> Non
         os.nice(NICE)
         state = _logged(run, target, given.follow, teller)
         folder = run / FOLDER / state["folder"]
-        command = f"wandb sync {shlex.quote(str(folder))}"
+        command = script_command("wandb", "sync", str(folder))
         if state["url"]:
             teller.say("done", f"uploaded: {state['url']}")
             return

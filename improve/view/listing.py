@@ -12,6 +12,10 @@ from improve.report.study.runs import StudyRun
 from improve.view.outputs import RUNNING, Seen
 
 NONE = "—"
+MARKS = {
+    "†": "† the test images also chose the pipelines (protocol: paper)",
+    "‡": "‡ unverified: generated code ran without isolation",
+}
 
 
 def listing(folder: Path, seen: Sequence[Seen], tag: str) -> str:
@@ -24,7 +28,8 @@ def listing(folder: Path, seen: Sequence[Seen], tag: str) -> str:
         Live(tag),
         folder=str(folder),
         studies=[{"name": name, "link": study_link(name), "counts": _counts(name, seen)} for name in studies],
-        runs=[_row(one) for one in ordered],
+        runs=(rows := [_row(one) for one in ordered]),
+        marks=[what for mark, what in MARKS.items() if any(mark in row["cells"].get("Test", "") for row in rows)],
         version=__version__,
     )
 

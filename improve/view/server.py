@@ -23,7 +23,7 @@ from improve.report.files import RunFiles
 from improve.report.page import Live, run_page
 from improve.report.study.write import study_page
 from improve.view.listing import listing, run_link
-from improve.view.outputs import Outputs, Seen
+from improve.view.outputs import RUNNING, Outputs, Seen
 
 LOOPBACK = "127.0.0.1"
 PORT = 8008
@@ -141,7 +141,7 @@ async def _run(request: web.Request) -> web.Response:
     seen = await _found(request)
 
     def page(tag: str) -> str:
-        return run_page(History.read(seen.folder), seen.folder, Live(tag, seen.state, seen.name))
+        return run_page(History.read(seen.folder), seen.folder, Live(tag, seen.state, seen.name, seen.state == RUNNING))
 
     return await _answer(request, seen.page_version, page)
 

@@ -102,8 +102,8 @@ def test_a_list_in_a_sweep_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(["-m", "dataset=digits", "dataset.name=choice(a, 2024_05,'b,c')"], monkeypatch)
     assert [job.config.dataset.name for job in plan.jobs] == ["a", "2024_05", "b,c"]
     assert list(commas(["dataset.name=a,b", "seed=0,1", "dataset.name='a,b'", "dataset.name=choice(a,b)"])) == [
-        "dataset.name=choice(a,b)"
-    ]
+        "'dataset.name=choice(a,b)'"
+    ], "as a shell takes it"
 
 
 @pytest.mark.parametrize("key", [key.name for key in TEXT_KEYS if key.is_optional])

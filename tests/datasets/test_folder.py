@@ -13,9 +13,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from improve.config.invocation import install_extra
 from improve.config.schema import DatasetConfig
 from improve.datasets import Dataset, prepare
 from improve.errors import DataError
+from improve.pipeline.template import images as rule
 
 NOISE = np.random.default_rng(0)
 
@@ -237,7 +239,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "unreadable files": (
         corrupt,
-        "6 of 27 image files cannot be read: .*0.png is empty.*and 1 more",
+        "6 of 27 image files cannot be read: .*0.png is empty.*and 1 more.",
         "unreadable=skip",
     ),
 }
@@ -253,6 +255,40 @@ def test_refused_with_a_sentence_and_a_fix(tmp_path: Path, opened: Callable[...,
     assert fix in caught.value.fix
     assert time.monotonic() - started < 2
     assert not list(tmp_path.glob("cache/*/")), "nothing half-made is left"
+
+
+def test_each_reason_is_told_once(tmp_path: Path, opened: Callable[..., Dataset]) -> None:
+    make(tmp_path / "images", "a", "b", count=20)
+    for number in range(9):
+        (tmp_path / "images" / "a" / f"{number}.jpg").write_bytes(b"<!doctype html>")
+    with pytest.raises(DataError) as caught:
+        opened(tmp_path / "images")
+    assert caught.value.what.count("is a web page") == 1
+    assert "is a web page, not an image, and 8 more" in caught.value.what
+
+
+def test_photos_that_need_a_library_name_the_command_that_adds_it(
+    tmp_path: Path, opened: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "images", "a", "b", count=20)
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64)
+    (tmp_path / "images" / "a" / "x.jpg").write_bytes(heic)
+    with pytest.raises(DataError, match="HEIC photo that is damaged"):
+        opened(tmp_path / "images")
+    monkeypatch.setattr(rule, "_register_heif", lambda: False)
+    with pytest.raises(DataError, match="HEIC photo") as caught:
+        opened(tmp_path / "images")
+    assert install_extra("heif") in caught.value.fix
+
+
+def test_files_of_another_kind_are_not_to_be_removed(tmp_path: Path, opened: Callable[..., Dataset]) -> None:
+    make(tmp_path / "images", "a", "b")
+    (tmp_path / "images" / "scans").mkdir()
+    (tmp_path / "images" / "scans" / "1.dcm").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(DataError, match=r"hold no images: 'scans'; they hold 1 \.dcm") as caught:
+        opened(tmp_path / "images")
+    assert "rm " not in caught.value.fix
+    assert "convert what they hold" in caught.value.fix
 
 
 def test_missing_folder_names_the_nearest(tmp_path: Path, opened: Callable[..., Dataset]) -> None:

@@ -125,7 +125,7 @@ CASES: dict[str, tuple[str, Callable[[int], str], list[str], str, list[str], int
         lambda n: f"pictures/{n}.png,{n % 3 == 0:d}.0,{n % 3 == 1:d}.0,{n % 3 == 2:d}.0",
         [],
         "3 columns of 0 and 1",
-        ["dataset.label_columns=['melanoma','nevus','other kind']"],
+        ["dataset.label_columns=[melanoma,nevus,other kind]"],
         40,
     ),
     "several hot": (

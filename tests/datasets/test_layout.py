@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,26 @@ RECOGNISED: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         lambda r: folders(r, "train", "bus", "test_tube"),
         {"train": 16, "selection": 3, "test": 5},
     ),
+    "all but the test, and the test": (
+        lambda r: folders(r, "trainval/a", "trainval/b", "holdout/a", "holdout/b"),
+        {"train": 14, "selection": 2, "test": 16},
+    ),
+    "splits with words inside of classes": (
+        lambda r: folders(r, "a/Training_set", "a/test_set", "b/Training_set", "b/test_set"),
+        {"train": 14, "selection": 2, "test": 16},
+    ),
+    "classes and a copy of them": (
+        lambda r: (folders(r, "a", "b"), shutil.copytree(r, r.parent / "c"), shutil.move(r.parent / "c", r / "i")),
+        {"train": 11, "selection": 2, "test": 3},
+    ),
+    "classes of a split and a copy of them": (
+        lambda r: (
+            folders(r, "train/a", "train/b"),
+            shutil.copytree(r / "train", r / "c"),
+            shutil.move(r / "c", r / "train/all"),
+        ),
+        {"train": 11, "selection": 2, "test": 3},
+    ),
     "unlabelled test images": (
         lambda r: (folders(r, "train/a", "train/b"), put(r / "test", 30)),
         {"train": 11, "selection": 2, "test": 3},
@@ -123,7 +144,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     put(root / "more", 4)
     found = {finding.code: finding for finding in opened(root).audit}
     assert "test/ has 30 images without class folders: they are unlabelled" in found["unlabelled"].what
-    assert found["unlabelled"].fix.endswith(f"improve predict RUN {root / 'test'}")
+    assert found["unlabelled"].fix.endswith(f"the command that predicts their classes: its IMAGES are {root / 'test'}")
     assert found["loose"].what.endswith("left out: 1")
     assert found["loose"].severity == "warning"
     assert found["loose"].examples == (str(root / "train" / "stray.png"),)
@@ -161,6 +182,58 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str, tuple[str, ...]]] = {
         lambda r: folders(r, *(f"fold{n}/{c}" for n in (1, 2, 3) for c in ("cat", "dog"))),
         "holds the same folders ('cat', 'dog')",
         ("dataset.labels=parents", "dataset.labels=folders"),
+    ),
+    "two levels, a folder missing": (
+        lambda r: folders(r, "color/cat", "color/dog", "color/owl", "grey/cat", "grey/dog", "masks/cat", "masks/dog"),
+        "holds the same folders ('cat', 'dog')",
+        ("dataset.labels=parents", "dataset.labels=folders"),
+    ),
+    "two levels in a split": (
+        lambda r: folders(r, *(f"{s}/{n}/{c}" for s in ("train", "test") for n in "12" for c in ("cat", "dog"))),
+        "('1', '2') holds the same folders ('cat', 'dog')",
+        ("dataset.labels=parents", "dataset.labels=folders"),
+    ),
+    "years with splits": (
+        lambda r: folders(r, *(f"{y}/{s}/{c}" for y in (2023, 2024) for s in ("train", "test") for c in "ab")),
+        "('2023', '2024') holds the same folders ('a', 'b')",
+        ("dataset.labels=folders",),
+    ),
+    "years with one split": (
+        lambda r: folders(r, *(f"{y}/train/{c}" for y in (2023, 2024) for c in "ab")),
+        "('2023', '2024') holds the same folders ('a', 'b')",
+        ("dataset.labels=parents",),
+    ),
+    "other images in folders of the classes": (
+        lambda r: folders(r, "a", "b", "augmented/a", "augmented/b"),
+        "holds 'a', 'b', which are folders beside it, too",
+        ("dataset.labels=parents", "dataset.labels=folders"),
+    ),
+    "a test beside splits in a folder": (
+        lambda r: folders(r, "new/new/train/a", "new/new/train/b", "new/new/valid/a", "new/new/valid/b", "test/test"),
+        "holds test/ beside a folder that holds splits itself",
+        ("dataset.path={root}/new/new",),
+    ),
+    "single folders around the classes": (
+        lambda r: folders(r, "archive (1)/raw/a", "archive (1)/raw/b"),
+        "one class folder only ('archive (1)')",
+        ("dataset.path={root}/archive (1)/raw",),
+    ),
+    "classes in the names of files in one folder": (
+        lambda r: [put(r, 10, c + "_{}.jpg") for c in ("cat", "dog")],
+        "no class folders (it holds 20 images itself)",
+        ("dataset.labels=names",),
+    ),
+    "a competition's table": (
+        lambda r: (
+            put(r / "train_images"),
+            put(r / "test_images"),
+            (r / "train.csv").write_text(
+                "path,label\n" + "".join(f"train_images/{n}.png,{n % 2}\n" for n in range(COUNT))
+            ),
+            (r / "a_submission.csv").write_text("path,label\n"),
+        ),
+        "holds train_images/ (8 images), test_images/ (8 images)",
+        ("dataset.path={root}/train.csv",),
     ),
     "splits inside of some classes": (
         lambda r: folders(r, "a/train", "a/test", "b"),
@@ -208,12 +281,50 @@ def test_layouts_that_are_refused_with_settings_that_work(tmp_path: Path, case: 
         assert text in error.fix, error.fix
         (given,) = shlex.split(text)
         fixed = [given] if given.startswith("dataset.path") else [f"dataset.path={root}", given]
+        source = "csv" if given.endswith(".csv") else "folder"
         dataset = prepare(
-            config_from(["dataset=folder", "dataset.image_size=8", *fixed]).dataset,
+            config_from([f"dataset={source}", "dataset.image_size=8", *fixed]).dataset,
             tmp_path / "cache",
             lambda line: None,
         )
         assert len(dataset.class_names) >= 2
+
+
+def test_what_is_no_folder_of_images_is_named(tmp_path: Path) -> None:
+    """Archives with the command that unpacks them, tables of the hub, and images for object detection."""
+    for name in ("packed photos", "parquet", "yolo"):
+        (tmp_path / name).mkdir()
+    folders(tmp_path / "made", "cat", "dog")
+    shutil.make_archive(str(tmp_path / "packed photos" / "photos"), "zip", tmp_path / "made")
+    error = refused(tmp_path / "packed photos")
+    assert "no class folders (it holds 1 .zip)" in error.what
+    subprocess.run(["bash", "-c", error.fix.split(": ", 1)[1].split("; else")[0]], check=True)
+    assert opened(tmp_path / "packed photos").class_names == ("cat", "dog")
+
+    (tmp_path / "parquet" / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
+    assert f"dataset=hub dataset.path={tmp_path / 'parquet'}" in refused(tmp_path / "parquet").fix
+
+    folders(tmp_path / "yolo", "train/images", "valid/images")
+    (tmp_path / "yolo" / "train" / "labels").mkdir()
+    for number in range(COUNT):
+        (tmp_path / "yolo" / "train" / "labels" / f"{number}.txt").write_text("0 0.5 0.5 0.1 0.1")
+    error = refused(tmp_path / "yolo")
+    assert "object detection" in error.fix
+    assert "dataset.path" not in error.fix
+
+
+def test_which_level_is_taken_for_classes_is_said(tmp_path: Path) -> None:
+    folders(tmp_path / "i", "animals/cat", "animals/dog", "vehicles/car", "vehicles/bus")
+    (found,) = (finding for finding in opened(tmp_path / "i").audit if finding.code == "nested")
+    assert "the classes are the outer folders" in found.what
+    assert opened(tmp_path / "i", found.fix.split(": ")[1]).class_names == ("bus", "car", "cat", "dog")
+
+
+def test_a_folder_with_the_classes_beside_the_splits_is_a_warning(tmp_path: Path) -> None:
+    folders(tmp_path / "i", "TRAIN/a", "TRAIN/b", "TEST/a", "TEST/b", "TEST_SIMPLE/a", "TEST_SIMPLE/b")
+    (found,) = (finding for finding in opened(tmp_path / "i").audit if finding.code == "beside")
+    assert found.severity == "warning"
+    assert "TEST_SIMPLE/ beside TRAIN/ is not used (16 images), though it holds the same class folders" in found.what
 
 
 @pytest.mark.parametrize("case", ["a test folder beside classes", "two spellings", "a missing value", "an empty class"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,6 +105,140 @@ def test_a_changed_image_or_table_is_another_dataset(images: Path) -> None:
 GOOD = [f"images/{n}.png,{n % 2},train" for n in range(4)]
 TESTS = [row.replace("train", "test") for row in GOOD]
 SPLIT = {"split_column": "split"}
+
+
+BASIC = [f"images/{n}.png,{'cat' if n % 2 else 'dog'}" for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\n".join(["path|label", *BASIC]).replace(",", "|").encode(),
+        "\n".join(["sep=;", "path;label", *BASIC]).replace(",", ";").encode(),
+        "\n".join(["path,label", *BASIC]).encode("utf-16"),
+        "\r".join(["path,label", *BASIC]).encode(),
+        "\r\n".join(["path,label,note", *(f'{row},"two\r\nlines, one cell"' for row in BASIC)]).encode("utf-8-sig"),
+        "\n".join([",path,label", *(f"{n},{row}" for n, row in enumerate(BASIC))]).encode(),
+        "\n".join(["path,label", *(row.replace(".png", ".PNG") for row in BASIC)]).encode(),
+        "\n".join(["path,label", *(f"file://{{here}}/{row}" for row in BASIC)]).encode(),
+    ],
+    ids=["bars", "Excel's first line", "UTF-16", "CR", "quoted lines", "an index", "other case", "file addresses"],
+)
+def test_tables_as_programs_write_them(images: Path, content: bytes) -> None:
+    path = images / "table.csv"
+    path.write_bytes(content.replace(b"{here}", str(images).encode()))
+    source = loaded(path)
+    assert source.class_names == ("cat", "dog")
+    assert len(source.labels) == 40
+    assert not any(str(finding).endswith(": ") for finding in source.findings), "columns without a name are not named"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"PK\x03\x04\x14\x00", ["is an Excel workbook", "save its sheet as CSV"]),
+        (b"PAR1\x15\x04", ["is a Parquet table", "dataset=hub"]),
+        (b"\x1f\x8b\x08\x00", ["is compressed", "gunzip -k"]),
+        (b'[{"path": "a.png"}]', ["is JSON", "write it as CSV"]),
+        ("\n".join(["path,label", "images/0.png,Müll"]).encode("latin-1"), ["no UTF-8 text", "iconv -f WINDOWS-1252"]),
+        (b"path,label,label\nimages/0.png,a,b\n", ["2 columns called 'label'"]),
+    ],
+)
+def test_what_is_no_table_as_text_is_named(images: Path, content: bytes, says: list[str]) -> None:
+    path = images / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        table_source.key(config(path), NOWHERE)
+    for text in says:
+        assert text in str(caught.value)
+
+
+def test_a_table_that_is_not_there_names_the_nearest(images: Path) -> None:
+    write_table(images, "path,label", BASIC)
+    for name, says in (("tables.csv", "did you mean table.csv"), ("images/table.csv", "images holds no table")):
+        with pytest.raises(DataError, match="cannot be opened") as caught:
+            table_source.key(config(images / name), NOWHERE)
+        assert says in caught.value.fix
+
+
+def test_commands_that_mend_a_table_work(images: Path) -> None:
+    """Names above a table that has none; another encoding."""
+    path = images / "my table.csv"
+    path.write_text("\n".join(BASIC) + "\n")
+    with pytest.raises(DataError, match="has no names of columns") as caught:
+        table_source.key(config(path), NOWHERE)
+    subprocess.run(["bash", "-c", caught.value.fix.split("for instance: ")[1]], check=True)
+    assert len(loaded(path).labels) == 40
+
+    path.write_text(path.read_text().replace("dog", "größer"), encoding="cp1252")
+    with pytest.raises(DataError, match="no UTF-8 text") as caught:
+        table_source.key(config(path), NOWHERE)
+    command, _, given = caught.value.fix.split("Western Europe: ")[1].partition(", and ")
+    subprocess.run(["bash", "-c", command], check=True)
+    (setting,) = shlex.split(given)
+    assert loaded(Path(setting.removeprefix("dataset.path="))).class_names == ("cat", "größer")
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "fix"),
+    [
+        ("{}", {"image_suffix": ".jpg"}, {"image_root": "images", "image_suffix": ""}),
+        ("{}.p", {"image_suffix": "nn"}, {"image_root": "images", "image_suffix": "ng"}),
+        ("x/{}", {"image_root": "images", "image_suffix": "png"}, {"image_root": "images", "image_suffix": ""}),
+    ],
+)
+def test_a_suffix_that_is_wrong_is_corrected(
+    images: Path, cells: str, values: dict[str, str], fix: dict[str, str]
+) -> None:
+    """What is proposed works, and is not what was given."""
+    path = write_table(images, "path,label", [f"{cells.format(n)},{n % 2}" for n in range(40)])
+    with pytest.raises(DataError) as caught:
+        table_source.key(config(path, **values), NOWHERE)
+    settings = shlex.split(caught.value.fix.split(": ", 1)[1])
+    given = dict(setting.removeprefix("dataset.").split("=", 1) for setting in settings)
+    assert given == {key: str(images / value) if key == "image_root" else value for key, value in fix.items()}
+    assert len(loaded(path, **given).labels) == 40
+
+
+def test_paths_that_cannot_be_guessed_show_what_is_there(images: Path) -> None:
+    path = write_table(images, "path,label", [f"images/{n:05d}.png,{n % 2}" for n in range(40)])
+    with pytest.raises(DataError) as caught:
+        table_source.key(config(path), NOWHERE)
+    assert "the image files there are called like images/0.png" in caught.value.fix
+
+
+@pytest.mark.parametrize("joined", ["cat;dog", "cat dog", "cat, dog", "cat & dog", "['cat', 'dog']", "cat+dog"])
+def test_several_labels_in_one_cell_are_found(images: Path, joined: str) -> None:
+    names = ["['cat']", "['dog']", joined] if joined.startswith("[") else ["cat", "dog", joined]
+    path = write_table(images, "path,label", [f'images/{n}.png,"{names[n % 3]}"' for n in range(40)])
+    with pytest.raises(DataError, match="several labels for one image"):
+        table_source.key(config(path), NOWHERE)
+    assert len(loaded(path, accept=["several_labels"]).class_names) == 3
+
+
+def test_a_name_of_several_words_is_one_label(images: Path) -> None:
+    names = ["hot dog", "dog", "cat"]
+    path = write_table(images, "path,label", [f"images/{n}.png,{names[n % 3]}" for n in range(40)])
+    assert loaded(path).class_names == ("cat", "dog", "hot dog")
+
+
+@pytest.mark.parametrize("name", ["cat\u200b", "\ufeffcat", "CAT", "cat\u00a0"])
+def test_classes_that_look_alike_are_found(images: Path, name: str) -> None:
+    names = ["cat", name, "dog"]
+    path = write_table(images, "path,label", [f"images/{n}.png,{names[n % 3]}" for n in range(40)])
+    if name.strip() == "cat":
+        assert loaded(path).class_names == ("cat", "dog")
+        return
+    with pytest.raises(DataError, match="differ in spelling alone"):
+        table_source.key(config(path), NOWHERE)
+
+
+def test_numbers_as_labels_are_called_quantities(images: Path) -> None:
+    path = write_table(images, "path,label", [f"images/{n}.png,{n * 1.37}" for n in range(40)])
+    with pytest.raises(DataError) as caught:
+        table_source.key(config(path), NOWHERE)
+    assert "40 different numbers in 40 rows: these are quantities, not classes" in caught.value.what
+    assert "a class for each range" in caught.value.fix
 
 
 @pytest.mark.parametrize(

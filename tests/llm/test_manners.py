@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -179,6 +180,12 @@ def failing(answer: Answer, path: str = "/v1", **changes: Any) -> tuple[str, Scr
             "pull it first",
         ),
         (Answer(b'{"error": {"message": "Invalid API key", "code": 401}}'), "/v1", "401: Invalid API key"),
+        (Answer(b'{"object": "error", "message": "The model `x` does not exist.", "code": 40401}'), "/v1", "llm.model"),
+        (Answer(b'{"status": "error", "message": "Invalid API key"}'), "/v1", "400: Invalid API key.*\n.*the key in"),
+        (Answer(b'{"code": 1113, "msg": "account in arrears", "success": false}'), "/v1", "in arrears.*\n.*add credit"),
+        (Answer(b'{"error": "not implemented"}', 501), "/v1", "501: not implemented"),
+        (error(400, "unknown field: response_format"), "/v1", "llm.structured=text"),
+        (Answer(b"Request Entity Too Large", 413), "/v1", "413.*\n.*client_max_body_size"),
         (error(400, "max_tokens must be at most 4096"), "/v1", "llm.max_output_tokens=4096"),
         (error(400, "Bad Request"), "/v1", "Bad Request.*\n.*llm.send_seed=false"),
     ],
@@ -204,6 +211,14 @@ def test_what_cannot_pass_is_said_at_once_in_the_servers_words(answer: Answer, p
 def test_an_error_under_200_that_may_pass_is_tried_again(fault: Answer) -> None:
     with played(fault, "ready") as server:
         reply = client(server.base).ask(PROMPT)
+    assert reply.text == "ready"
+    assert sum(reply.retries.values()) == 1
+
+
+def test_a_refusal_whose_words_never_come_is_asked_again() -> None:
+    refusal = error(400, "Bad Request")
+    with played(replace(refusal, stall=3.0), "ready") as server:
+        reply = client(server.base, timeout_seconds=1.0).ask(PROMPT)
     assert reply.text == "ready"
     assert sum(reply.retries.values()) == 1
 

@@ -107,14 +107,17 @@ def test_a_proxy_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "nobody answers at the proxy that https_proxy names" in done.stderr
 
 
-def test_doctor_tells_it_too() -> None:
+def test_doctor_tells_each_of_them_with_its_own_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     from improve.commands.doctor import Mark, check_surroundings
+    from improve.config.invocation import install_command, own_python
 
-    os.environ["SSL_CERT_FILE"] = "/nowhere/ca.pem"
-    try:
-        finding = check_surroundings()
-    finally:
-        del os.environ["SSL_CERT_FILE"]
-    assert finding.mark is Mark.WARN
-    assert "SSL_CERT_FILE" in finding.sentence
-    assert check_surroundings().mark is Mark.OK
+    (fine,) = check_surroundings()
+    assert fine.mark is Mark.OK
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
+    certificates, proxy = check_surroundings()
+    assert (certificates.mark, proxy.mark) == (Mark.WARN, Mark.WARN)
+    assert "SSL_CERT_FILE" in certificates.sentence
+    assert "ALL_PROXY" not in certificates.fix
+    assert f"$({own_python()} -m certifi)" in certificates.fix, "a bare python may be none, or know no certifi"
+    assert install_command("socksio") in proxy.fix, "an environment may have no pip"

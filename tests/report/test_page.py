@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from improve.display.text import clean
 from improve.errors import ResumeError
 from improve.record.history import History
+from improve.record.kinds import EnsembleRecord
 from improve.report import write_run_page
 from improve.report.charts import score_chart, ticks
 from improve.report.code import coloured_lines
@@ -24,6 +26,7 @@ from improve.report.confusion import confusion
 from improve.report.curves import curve_charts
 from improve.report.diffs import diff
 from improve.report.files import RunFiles
+from improve.report.page import run_page
 from tests.support.made_run import Maker
 
 OWN = "document.title='OWNED'"
@@ -82,6 +85,20 @@ def test_the_page_tells_the_run(page: Page) -> None:
         "188 are right only with this change",
     ):
         assert expected in page.text, expected
+
+
+def test_the_headline_is_about_what_is_delivered(tmp_path: Path) -> None:
+    """Several trainings together, where there are; and the claim beside it says what it compares."""
+    folder = Maker(tmp_path, classes=3).write()
+    history = History.read(folder)
+    assert history.best is not None
+    ensemble = EnsembleRecord(
+        iteration=history.best, members=[0, 1, 2], failure=None, correct=852, total=1000, accuracy=0.852,
+        low=0.83, high=0.87, predictions="", sha256="",
+    )  # fmt: skip
+    text = Page(run_page(replace(history, ensemble=ensemble), folder)).text
+    assert "from 64.0% to 85.2% correct" in text
+    assert "Best against first, over their trainings: +" in text
 
 
 def test_every_iteration_can_be_reached_from_chart_and_table(page: Page) -> None:

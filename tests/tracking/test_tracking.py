@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from improve.config.invocation import script_command
 from improve.config.schema import TrackingConfig
 from improve.display.text import interval, percent
 from improve.errors import ConfigError
@@ -25,6 +26,8 @@ from improve.tracking import Tracker, check_installed, content
 from improve.tracking.tracker import installed
 from tests.support.made_run import Maker
 from tests.support.wandb_server import serving
+
+SYNC = script_command("wandb", "sync")  # a shell may not find it under its bare name
 
 needs_wandb = pytest.mark.skipif(not installed(), reason='wandb is not installed: pip install ".[wandb]"')
 LLM_KEY, WANDB_KEY = "canary-of-the-language-model", "canaryofwandb".ljust(40, "0")
@@ -234,7 +237,7 @@ def test_a_killed_process_hurts_no_run_and_a_resumed_run_has_each_iteration_once
 
     resumed = Tracker(TrackingConfig("wandb_offline", wait_seconds=60), tmp_path)
     track(resumed, maker)
-    assert resumed.said.startswith("written; upload it with: wandb sync ")
+    assert resumed.said.startswith(f"written; upload it with: {SYNC} ")
     counts = Counter(item["item"].get("iteration") for item in of(read_back(tmp_path), "history"))
     assert {number: counts[number] for number in range(9)} == dict.fromkeys(range(9), 1)
 
@@ -280,7 +283,7 @@ def test_of_a_stopped_run_the_upload_is_not_waited_for_but_told(tmp_path: Path) 
         began = time.monotonic()
         tracker.finish(stopped=True)
         assert time.monotonic() - began < 30
-        assert tracker.said.startswith("the upload goes on by itself; if it fails: wandb sync ")
+        assert tracker.said.startswith(f"the upload goes on by itself; if it fails: {SYNC} ")
         assert tracker._process is not None
         assert gone([psutil.Process(tracker._process.pid)], 60)
 
@@ -298,13 +301,13 @@ def test_a_server_that_hangs_costs_a_run_a_few_seconds(tmp_path: Path) -> None:
         patch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         tracker = Tracker(TrackingConfig("wandb", wait_seconds=60), tmp_path)
         assert track(tracker, maker) < 15
-    assert "does not answer within 4 s; later: wandb sync " in tracker.said
+    assert f"does not answer within 4 s; later: {SYNC} " in tracker.said
     # A server that answers, but not to what it is asked: the upload goes on without the run, and ends by itself.
     with serving(answers=False) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_BASE_URL", server.url)
         tracker = Tracker(TrackingConfig("wandb", wait_seconds=3, sync_seconds=6), tmp_path)
         assert track(tracker, maker) < 5
-        assert tracker.said.startswith("the upload goes on by itself; if it fails: wandb sync ")
+        assert tracker.said.startswith(f"the upload goes on by itself; if it fails: {SYNC} ")
         assert tracker._process is not None
         process = psutil.Process(tracker._process.pid)
         assert gone([*process.children(recursive=True), process], 60)

@@ -136,6 +136,26 @@ def test_a_run_is_running_while_its_process_holds_its_folder(tmp_path: Path) -> 
     assert [one.state for one in seen.runs()] == ["stopped"]
 
 
+def test_a_page_says_whether_its_run_goes_on(tmp_path: Path) -> None:
+    folder = Maker(tmp_path / "run", classes=3).write("verdict-2")
+    with serving(tmp_path) as number:
+        assert "This run is not finished" in Page(ask(number, "/run/run")[1]).text
+        with open(folder / LOCK, "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            text = Page(ask(number, "/run/run")[1]).text
+    assert "This run is going on: it is at iteration 2 of" in text
+    assert "not finished" not in text
+
+
+def test_signs_are_explained_where_they_occur(port: int, tmp_path: Path) -> None:
+    assert "‡" not in Page(ask(port, "/")[1]).text
+    Maker(tmp_path / "run", classes=3, verified=False).write()
+    with serving(tmp_path) as number:
+        text = Page(ask(number, "/")[1]).text
+    assert "‡ unverified: generated code ran without isolation" in text
+    assert "†" not in text
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -6,22 +6,22 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from improve.config.overrides import override
+from improve.config.overrides import in_quotes
 from improve.config.places import expanded
 from improve.config.schema import DatasetConfig
 from improve.datasets.files import state
 from improve.datasets.findings import Finding
-from improve.datasets.labels import MISSING, check_classes, is_missing
-from improve.datasets.layout import setting
+from improve.datasets.labels import MISSING, check_classes, is_missing, is_number
 from improve.datasets.paths import hint, resolved
 from improve.datasets.source import SPLIT_NAMES, Downloads, Source, Terms, given_part, settled
 from improve.datasets.table import Table, check_files, checked, read_table, source_of
+from improve.datasets.tree import setting
 from improve.errors import DataError, nearest
 from improve.pipeline.template.images import is_image
 
@@ -29,6 +29,7 @@ PATH_COLUMN, LABEL_COLUMN = "path", "label"
 ONES, ZEROS = ("1", "1.0", "true"), ("0", "0.0", "false")
 FEWEST_ROWS = 8  # from which a table can tell what its columns are
 MOST_OPTIONS = 5  # columns that a message proposes
+RANGES = "write a class for each range of the numbers into a column of its own: dataset.label_column=NAME"
 
 
 @dataclass
@@ -99,7 +100,7 @@ def _check_columns(table: Table, config: DatasetConfig) -> None:
         raise DataError(
             f"{table.name} has no column {config.label_column!r}, but {len(one_hot)} columns of 0 and 1: one for each "
             "class (one-hot).",
-            f"give them: {shlex.quote(override('dataset.label_columns', one_hot))}",
+            f"give them: {setting('dataset.label_columns', '[' + ','.join(map(_item, one_hot)) + ']')}",
         )
     if one_hot:
         choices = " or ".join(setting("dataset.label_column", name) for name in one_hot[:MOST_OPTIONS])
@@ -116,10 +117,14 @@ def _check_columns(table: Table, config: DatasetConfig) -> None:
 def _no_column(table: Table, key: str, name: str, default: str, what: str, likely: list[str]) -> DataError:
     proposed = " or ".join(setting(f"dataset.{key}", column) for column in likely[:MOST_OPTIONS])
     valid = nearest(name, table.columns)
-    fix = f"{proposed} {valid}" if proposed else f"name the column {what}: dataset.{key}=NAME {valid}"
+    fix = f"{proposed} ({_names(table)})" if proposed else f"name the column {what}: dataset.{key}=NAME; {valid}"
     if name == default:
         return DataError(f"{table.name} has no column {name!r}.", fix)
     return DataError(f"dataset.{key}={name}: {table.name} has no such column.", fix)
+
+
+def _names(table: Table) -> str:
+    return f"valid: {', '.join(sorted(filter(None, table.columns)))}"
 
 
 def _one_hot(table: Table) -> list[str]:
@@ -127,6 +132,11 @@ def _one_hot(table: Table) -> list[str]:
     valid = {*ONES, *ZEROS}
     found = [name for name in table.columns if {cell.lower() for cell in table.cells(name, "")} <= valid]
     return found if len(found) > 1 else []
+
+
+def _item(name: str) -> str:
+    """A name as an item of a list on the command line: in quotes only where it needs them."""
+    return name if re.fullmatch(r"\w([\w .-]*[\w.-])?", name) and name.lower() != "null" else in_quotes(name)
 
 
 def _ticked(table: Table, columns: list[str]) -> list[list[bool]]:
@@ -194,7 +204,7 @@ def _with_labels(table: Table, config: DatasetConfig) -> tuple[Table, list[Findi
     if not unlabelled:
         return table, []
     what = f"the rows marked {' and '.join(sorted(hidden))} have no label: {len(unlabelled):,} images, not used"
-    fix = "once a run has finished, their classes are predicted by: improve predict RUN IMAGES"
+    fix = "the card of a finished run names the command that predicts their classes"
     return table.without(unlabelled), [Finding("unlabelled", "note", what, fix)]
 
 
@@ -210,14 +220,16 @@ def _odd_names(names: list[str], table: Table, config: DatasetConfig) -> list[Fi
         else ("choose another column with dataset.label_column=NAME")
     )
     if len(counts) > len(names) / 2 and len(names) >= FEWEST_ROWS:
+        quantities = all(is_number(name) for name in counts)
         raise DataError(
-            f"The {where} has {len(counts):,} different values in {len(names):,} rows: these are no classes.", proposed
+            f"The {where} has {len(counts):,} different {'numbers' if quantities else 'values'} in {len(names):,} "
+            f"rows: these are {'quantities, not' if quantities else 'no'} classes.",
+            f"{RANGES}; or {proposed}" if quantities else proposed,
         )
     fixes = {
         "missing_labels": f"fill in these cells, or leave their rows out: dataset.unlabelled=skip ({_codes()})",
         "similar_classes": f"write each class in one way in {where}",
-        "numeric_labels": "write a class for each range of the numbers into a column of its own, and give it as "
-        f"dataset.label_column=NAME{f'; or {proposed}' if others else ''}",
+        "numeric_labels": f"{RANGES}{f'; or {proposed}' if others else ''}",
         "several_labels": f"keep one label a row in {where}",
     }
     return check_classes(counts, config, where, fixes)
@@ -246,5 +258,5 @@ def _splits(table: Table, config: DatasetConfig) -> list[str] | None:
 def _unused(table: Table, config: DatasetConfig) -> list[str | Finding]:
     labels = config.label_columns or [config.label_column]
     used = (config.path_column or PATH_COLUMN, *labels, config.split_column, config.group_column)
-    unused = [column for column in table.columns if column not in used]
+    unused = [column for column in table.columns if column and column not in used]
     return [f"columns of the table that are not used: {', '.join(unused)}"] if unused else []

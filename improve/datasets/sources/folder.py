@@ -19,8 +19,10 @@ from improve.config.schema import DatasetConfig
 from improve.datasets.files import from_files, shown, state
 from improve.datasets.findings import Finding
 from improve.datasets.labels import check_classes, folded, is_missing, shown_names, spelt_alike
-from improve.datasets.layout import Folder, Layout, class_name, extensions, folders_in, kinds, recognise, setting
+from improve.datasets.layout import Layout, elsewhere, nested, recognise
+from improve.datasets.other_forms import advice
 from improve.datasets.source import Downloads, Source, Terms, given_part
+from improve.datasets.tree import Folder, class_name, extensions, folders_in, kinds, setting
 from improve.errors import DataError, nearest
 
 TERMS = Terms(remove="remove its folder", unsplit="put the images of all splits into one folder for each class")
@@ -104,25 +106,28 @@ def _check_classes(folder: Folder) -> None:
     filled = [name for name, files in folder.classes.items() if files]
     empty = [name for name, files in folder.classes.items() if not files]
     if not folder.classes:
-        loose = f" (it holds {len(folder.loose):,} images itself)" if folder.loose else ""
-        raise DataError(
-            f"{place} has no class folders{loose}.",
-            "put the images of each class into a folder that is named after the class",
-        )
+        raise _none(folder)
     if len(folder.classes) == 1:
         raise _single(folder)
     if len(filled) == 1 and folder.places:
-        only = folder.places[filled[0]][0]
+        inner = nested(folder.places[filled[0]][0])
+        inside = "put the images of each class into a folder of its own"
+        if inner:
+            inside = f"if the classes are inside of it: {setting('dataset.path', inner)}"
         raise DataError(
             f"Of the {len(folder.classes)} folders in {place} only {filled[0]!r} holds images.",
-            f"if the classes are inside of it: {setting('dataset.path', only)}",
+            "; else ".join([*advice(folder.root), inside]),
         )
     if empty:
         seen = f"; they hold {kinds(folder.ignored.most_common(3))}" if folder.ignored else ""
         named = " ".join(shlex.quote(str(place)) for name in empty[:EXAMPLES] for place in folder.places[name])
+        # Nobody's files are to be removed because they are of another kind.
+        fix = f"remove the folder: find {named} -type d -empty -delete"
+        if folder.ignored:
+            fix = f"convert what they hold to PNG or JPEG, or move the folders away: {named}"
         raise DataError(
             f"{len(empty)} class folders in {place} hold no images: {shown_names(empty)}{seen}.",
-            f"add images ({extensions()}) or remove the folder: rm -r {named}",
+            f"add images ({extensions()}) or {fix}",
         )
     if len(folder.loose) > sum(map(len, folder.classes.values())):
         raise DataError(
@@ -132,15 +137,24 @@ def _check_classes(folder: Folder) -> None:
         )
 
 
+def _none(folder: Folder) -> DataError:
+    """Not a single folder: images, archives, tables or nothing."""
+    seen = [f"{len(folder.loose):,} images itself"] if folder.loose else []
+    seen += [kinds(folder.ignored.most_common(3))] if folder.ignored else []
+    holds = f" (it holds {' and '.join(seen)})" if seen else ""
+    by_hand = "put the images of each class into a folder that is named after the class"
+    fix = "; else ".join([*advice(folder.root), *elsewhere(folder.root, folder.loose), by_hand])
+    return DataError(f"{shown(str(folder.root))} has no class folders{holds}.", fix)
+
+
 def _single(folder: Folder) -> DataError:
     name = next(iter(folder.classes))
-    inside = ""
-    for only in folder.places.get(name, []):
-        if folders_in(only):
-            inside = f"; if the classes are inside of it, use {setting('dataset.path', only)}"
+    inner = next(filter(None, map(nested, folder.places.get(name, []))), None)
+    inside = f"; if the classes are inside of it, use {setting('dataset.path', inner)}" if inner else ""
+    by_hand = f"add a folder for each further class{inside}"
     return DataError(
         f"{shown(str(folder.root))} has one class folder only ({name!r}), but a classifier needs two.",
-        f"add a folder for each further class{inside}",
+        "; else ".join([*advice(folder.root), by_hand]),
     )
 
 

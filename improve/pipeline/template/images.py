@@ -343,7 +343,7 @@ def _unidentified(source: Path | str | BinaryIO) -> str:
     if not beginning:
         return "is empty (0 bytes)"
     if _is_heic(beginning):
-        return HEIC_PHRASE
+        return "is a HEIC photo that is damaged" if _register_heif() else HEIC_PHRASE
     text = beginning.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     known = next((phrase for start, phrase in BEGINNINGS if text.startswith(start)), None)
     if known is None and beginning[128:132] == b"DICM":
