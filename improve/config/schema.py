@@ -240,6 +240,10 @@ class ExecutorConfig:
         None, "folder with pretrained weights (NAME.pth, NAME.safetensors), beside what is installed"
     )
     fetch_weights: list[str] = key([], "timm's names; fetched from the hub unless at hand already")
+    weights_on_demand: bool = key(
+        True, "whether a language model may name any model of timm, whose weights are then fetched from the hub"
+    )
+    weights_limit_gib: float = key(2.0, "of all weights that one run fetches on demand", least=0)
 
 
 @dataclass

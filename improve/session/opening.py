@@ -17,6 +17,7 @@ from improve.errors import ConfigError
 from improve.execution import machine
 from improve.llm.backend import Backend, LiveModels
 from improve.llm.replay import Replay
+from improve.pipeline.supply import Supply
 from improve.record.folders import folder_of
 from improve.record.history import PAPER_PROTOCOL
 from improve.record.provenance import code_hash, commit
@@ -78,7 +79,7 @@ def backend_of(config: Config) -> Backend:
     return LiveModels(config.llm, config.role_llms, config.seed, cache_folder(config.cache_dir))
 
 
-def run_record(order: Order, dataset: Dataset, sandbox: Sandbox) -> dict[str, Any]:
+def run_record(order: Order, dataset: Dataset, sandbox: Sandbox, supply: Supply) -> dict[str, Any]:
     """The `run` record (see `improve.record.kinds.RunRecord`)."""
     config, prompts, backend = order.config, order.prompts, order.backend
     return {
@@ -95,6 +96,7 @@ def run_record(order: Order, dataset: Dataset, sandbox: Sandbox) -> dict[str, An
         "verified": sandbox.tier.verified,
         "dataset": dataset.record(),
         "card": dataset.card(),
+        "weights": supply.record(),
         "cassette": backend.identity(),
         "budget": dataclasses.asdict(config.budget),
         "notes": _notes(order, sandbox),
