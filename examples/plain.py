@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ def backbone(weights: Path | None) -> nn.Module:
     import timm
 
     overlay = {"file": str(weights)}
-    options = {"pretrained": True, "pretrained_cfg_overlay": overlay} if weights else {}
+    options: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": overlay} if weights else {}
     network: nn.Module = timm.create_model("tf_efficientnet_lite0", num_classes=0, **options)
     return network.to(memory_format=torch.channels_last)
 

@@ -231,7 +231,7 @@ class ExecutorConfig:
     threads: int | None = key(None, "CPU threads of one training; null: all cores but one")
     workers: int = key(0, "DataLoader workers")
     accelerator: str = key("auto", "what trainings run on", options=("auto", "cpu", "gpu"))
-    precision: str = key("32-true", "Lightning's names")
+    precision: str = key("auto", "Lightning's names; auto: bf16-mixed where a GPU computes with it, else 32-true")
     memory_gib: float = key(8.0, "of all processes of one training together", least=1)
     disk_gib: float = key(4.0, "of what one training writes")
     output_mib: float = key(4.0, "of what one training prints; the rest is dropped")

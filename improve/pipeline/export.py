@@ -16,9 +16,9 @@ from improve.pipeline.asked_weights import asked_weights
 
 TEMPLATE = Path(__file__).parent / "template"
 FILES = (
-    "augment.py", "backbone.py", "class_folders.py", "components.py", "context.py", "errors.py", "images.py",
-    "keeping.py", "layers.py", "plan.py", "predict.py", "preparing.py", "probe.py", "running.py", "template.py",
-    "train.py",
+    "augment.py", "backbone.py", "class_folders.py", "components.py", "context.py", "device.py", "errors.py",
+    "images.py", "keeping.py", "layers.py", "plan.py", "predict.py", "preparing.py", "probe.py", "running.py",
+    "template.py", "train.py",
 )  # fmt: skip
 WEIGHTS = "weights.pt"
 FURTHER_WEIGHTS = "weights-*.pt"  # those of an ensemble's further members, from weights-2.pt on

@@ -136,7 +136,7 @@ def _network(name: str, options: dict[str, Any]) -> nn.Module:
 
     fixed = timm.get_pretrained_cfg(name)
     if fixed is not None and fixed.fixed_input_size and not {"img_size", "dynamic_img_size"} & set(options):
-        flexible = {"dynamic_img_size": True, "dynamic_img_pad": True}
+        flexible: dict[str, Any] = {"dynamic_img_size": True, "dynamic_img_pad": True}
         try:
             return timm.create_model(name, num_classes=0, **options, **flexible)
         except TypeError:  # no such options: a network of one size gets images of that size
