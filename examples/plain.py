@@ -43,7 +43,7 @@ class Task:
         """Shuffled batches until the time is over."""
         while True:
             order = torch.randperm(len(self.images))
-            for rows in order[: max(size, len(order) // size * size)].split(size):
+            for rows in order[: max(size, len(order) // size * size)].split(size):  # type: ignore[no-untyped-call]
                 if self.progress() >= 1:
                     return
                 yield self.images[rows], self.labels[rows]
@@ -51,7 +51,7 @@ class Task:
     def report(self, answer: Callable[[Tensor], Tensor]) -> None:
         """Print the share of test images that the mean over each image and its mirror image gets right."""
         with torch.no_grad():
-            logits = torch.cat([answer(part) + answer(part.flip(3)) for part in self.test.split(64)])
+            logits = torch.cat([answer(part) + answer(part.flip(3)) for part in self.test.split(64)])  # type: ignore[no-untyped-call]
         print(f"accuracy {(logits.argmax(1) == self.answers).double().mean().item():.4f}")
 
 
