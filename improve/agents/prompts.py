@@ -27,17 +27,20 @@ SEPARATOR = "---user---"
 # `all_components` is true where every component changes in every iteration (strategy=global).
 _ENGINEER = (
     ("context", "sources", "feedback", "error"),
-    ("title", "card", "all_components", "component", "plan", "fresh"),
+    ("title", "card", "all_components", "component", "plan", "fresh", "log"),
 )
 VARIABLES: dict[Role, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "architect": (("context", "unified"), ("title", "card", "all_components", "error")),
     "data_engineer": _ENGINEER,
     "model_engineer": _ENGINEER,
     "training_engineer": _ENGINEER,
-    "analyst": (("context", "history", "log", "sources"), ("title", "card", "all_components")),
+    "analyst": (("context", "history", "log", "sources"), ("title", "card", "all_components", "mistakes")),
     "summarizer": (("step", "diff"), ("title", "card", "all_components", "context")),
     "zero_shot": (("context", "num_classes"), ("title", "card", "all_components")),
 }
+
+
+OPTIONAL = ("log", "mistakes")  # "" where there is none
 
 
 class PromptSet:
@@ -77,8 +80,9 @@ class PromptSet:
         file = f"{role}.j2"
         title = role.replace("_", " ").title()
         values = {"title": {"Architect": "Project Architect", "Analyst": "Performance Analyst"}.get(title, title)}
+        values |= dict.fromkeys(OPTIONAL, "")
         try:
-            text = self._texts.get_template(file).render(**values, **variables)
+            text = self._texts.get_template(file).render({**values, **variables})
         except jinja2.TemplateError as error:
             raise ConfigError(f"{self._path(file)}: {error}.", "mend the text") from None
         system, _, user = text.partition(SEPARATOR)

@@ -101,8 +101,10 @@ class Team:
         feedback: str = "",
         error: Failure | None = None,
         fresh: bool = False,
+        log: str = "",
     ) -> str:
-        """The source of one component. `error` is what its last version failed with (a repair).
+        """The source of one component. `error` is what its last version failed with (a repair), `log` the training log
+        of the pipeline that it revises.
 
         `sources` then holds that version, unless `fresh`: then the engineer starts again from what stood before.
         """
@@ -115,6 +117,7 @@ class Team:
             feedback=feedback,
             error=error,
             fresh=fresh,
+            log=log,
             **self._fixed,
         )
         expected = f"one fenced python block with the whole {component}.py, and no other code block"
@@ -136,14 +139,19 @@ class Team:
         log: str,
         sources: Mapping[str, str],
         rejected: Mapping[tuple[str, str], int] | None = None,
+        mistakes: str = "",
     ) -> Proposal:
         """Which component to change, and how; under strategy=global, what to change in all of them.
+
+        `mistakes` of the best pipeline, as `views.mistakes` gives them.
 
         `rejected` are the changes (component, feedback) that this incumbent was not better for, with their iteration.
         To propose one of them word for word is sent back, since its training would be spent for nothing; a model that
         insists has its way.
         """
-        prompt = self._prompts.render("analyst", history=history, log=log, sources=sources, **self._fixed)
+        prompt = self._prompts.render(
+            "analyst", history=history, log=log, sources=sources, mistakes=mistakes, **self._fixed
+        )
         choices = self._brief.choices
         wanted = " or ".join(f'"{name}"' for name in choices)
         expected = f'one JSON object and nothing else: {{"component": {wanted}, "diagnosis": "…", "feedback": "…"}}'

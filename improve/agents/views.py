@@ -10,17 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import yaml
 
-TRIED_LENGTH, OLD_TRIED_LENGTH = 220, 120
+TRIED_LENGTH, OLD_TRIED_LENGTH = 400, 150
 NOTE_LENGTH = 300
 HISTORY_LENGTH = 14_000  # characters, about 4,000 tokens: what the history takes at most, whatever the iterations
 LOG_ROWS = 12
+WORST_CLASSES, CONFUSIONS = 5, 8
 
 
 @dataclass(frozen=True)
 class Step:
-    """One iteration as the history shows it. Accuracies are fractions; the last two are self-reported."""
+    """One iteration as the history shows it. Accuracies are fractions; the last two are self-reported, of the last
+    validation. `evidence` is why the verdict is what it is: images won and lost, p; `used_share` of the time limit."""
 
     iteration: int
     component: str
@@ -31,6 +34,9 @@ class Step:
     validation_accuracy: float | None = None
     reason: str = ""
     note: str = ""
+    steps: int = 0  # batches that it learnt from; 0: unknown
+    used_share: float | None = None
+    evidence: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class TrainingLog:
     planned_epochs: float
     epochs_that_fit: float  # in its limit; below 1: it was trained on as many images as fit
     used_share: float
+    steps: int = 0  # batches that it learnt from; 0: unknown
 
 
 def dump(value: Any) -> str:
@@ -69,18 +76,53 @@ def _step(step: Step, recent: bool) -> str:
     entry: dict[str, Any] = {
         "iteration": step.iteration,
         "component": step.component,
-        "tried": step.tried[: TRIED_LENGTH if recent else OLD_TRIED_LENGTH],
+        "tried": shortened(step.tried, TRIED_LENGTH if recent else OLD_TRIED_LENGTH),
         "verdict": step.verdict,
     }
     for name in ("accuracy", "train_accuracy", "validation_accuracy"):
         value = getattr(step, name)
         if value is not None:
             entry[name] = round(value, 4)
+    if step.steps and recent:
+        entry["steps"] = step.steps
+    if step.used_share is not None and recent:
+        entry["time_used"] = _share(step.used_share)
+    if step.evidence and recent:
+        entry["evidence"] = shortened(step.evidence, NOTE_LENGTH)
     if step.reason:
-        entry["reason"] = step.reason[: NOTE_LENGTH if recent else OLD_TRIED_LENGTH]
+        entry["reason"] = shortened(step.reason, NOTE_LENGTH if recent else OLD_TRIED_LENGTH)
     if step.note and recent:
-        entry["note"] = step.note[:NOTE_LENGTH]
+        entry["note"] = shortened(step.note, NOTE_LENGTH)
     return dump([entry])
+
+
+def shortened(text: str, length: int) -> str:
+    """The beginning of a text, up to the end of a word, with "…" if something is left out."""
+    if len(text) <= length:
+        return text
+    kept = text[: length - 2]
+    whole = kept.rsplit(" ", 1)[0]
+    return f"{whole if len(whole) > length // 2 else kept} …"
+
+
+def mistakes(confusions: np.ndarray, names: Sequence[str]) -> str:
+    """The classes that are answered worst, and the most frequent confusions, of K × K counts (true × answered).
+
+    Of the images on which verdicts rest: sums over many of them, none of which is shown.
+    """
+    images = np.maximum(confusions.sum(axis=1), 1)
+    right = np.diag(confusions) / images
+    worst = np.argsort(right, kind="stable")[:WORST_CLASSES]
+    wrong = confusions.copy()
+    np.fill_diagonal(wrong, 0)
+    most = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
+    pairs = [divmod(int(cell), len(names)) for cell in most if wrong.flat[cell]]
+    return dump(
+        {
+            "worst_classes": {names[k]: f"{right[k]:.0%} of {images[k]} right" for k in worst},
+            "taken_for": [f"{names[true]} for {names[given]}: {wrong[true, given]}" for true, given in pairs],
+        }
+    )
 
 
 def training_log(log: TrainingLog) -> str:
@@ -90,6 +132,7 @@ def training_log(log: TrainingLog) -> str:
     return dump(
         {
             "time_used": _share(log.used_share),
+            **({"steps": log.steps} if log.steps else {}),
             "epochs": log.rows[-1].get("epoch", len(log.rows)) if log.rows else 0,
             "planned_epochs": log.planned_epochs,
             "epochs_that_fit": _fitting(log.epochs_that_fit, log.planned_epochs),

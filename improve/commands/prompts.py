@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from improve.agents import views
 from improve.agents.parsing import whole_pipeline
 from improve.agents.prompts import PromptSet
@@ -27,7 +29,7 @@ from improve.execution import machine
 from improve.execution.local import LocalExecutor
 from improve.expert.expert import answer
 from improve.pipeline.architecture import informed
-from improve.pipeline.weights import usable_weights
+from improve.pipeline.supply import Supply
 from improve.refinement.workshop import MAX_DIFF
 from improve.sandbox import choose
 from improve.session.session import brief_of
@@ -55,14 +57,15 @@ class Preview:
         prompts = PromptSet(config.prompts.name, config.prompts.path)
         cache = cache_folder(config.cache_dir)
         check_source(config.dataset, cache)
-        weights = usable_weights(config.executor, cache)
+        supply = Supply.of(config, cache, None, "", lambda note: None, fetching=False)
+        weights = supply.at_hand
         limit = machine.time_limit(config.executor)
         prepared = prepare(config.dataset, cache, lambda note: None, select_on=selection_split(config), limit=limit)
         dataset = informed(prepared, config.dataset, weights)
         executor = LocalExecutor(
             config.executor, choose("auto"), dataset, weights, Path(), config.seed, lambda *_: None
         )
-        fixed = brief_of(dataset, executor, find(config.strategy.name)).variables()
+        fixed = brief_of(dataset, executor, find(config.strategy.name), supply.offered()).variables()
         return cls(prompts, fixed, config.strategy.unified_initialization, len(dataset.class_names))
 
     def prompt(self, role: Role) -> Prompt:
@@ -112,18 +115,27 @@ def _render(prompts: PromptSet, role: Role, fixed: dict[str, Any], unified: bool
     _, pipeline = whole_pipeline(answer(first.system, first.user))
     sources = {name: pipeline.source(name) for name in COMPONENTS}
     if role == "analyst":
-        return prompts.render(role, **_result(), sources=sources, **fixed)
+        mistakes = views.mistakes(np.array([[3, 1], [0, 4]]), ["class A", "class B"])
+        return prompts.render(role, **_result(), sources=sources, mistakes=mistakes, **fixed)
     if role == "summarizer":
         step = views.dump({"iteration": 1, "component": "data", "feedback": EXAMPLE, "verdict": "rejected"})
         return prompts.render(role, step=step, diff=EXAMPLE, **fixed)
     component = next(name for name, engineer in ENGINEER_OF.items() if engineer == role)
     return prompts.render(
-        role, component=component, sources=sources, plan="", feedback=EXAMPLE, error=None, fresh=False, **fixed
+        role,
+        component=component,
+        sources=sources,
+        plan="",
+        feedback=EXAMPLE,
+        error=None,
+        fresh=False,
+        log=_result()["log"],
+        **fixed,
     )
 
 
 def _result() -> dict[str, str]:
     """History and log after one training, with numbers of nobody's."""
     rows = [{"epoch": 0, "train_loss": 2.0, "train_accuracy": 0.3, "validation_loss": 1.9, "validation_accuracy": 0.33}]
-    step = views.Step(0, "all", f"a first pipeline {EXAMPLE}", "accepted", 0.33, 0.3, 0.33)
-    return {"history": views.history([step], 1), "log": views.training_log(views.TrainingLog(rows, 1, 5, 0.3))}
+    step = views.Step(0, "all", f"a first pipeline {EXAMPLE}", "accepted", 0.33, 0.3, 0.33, steps=100, used_share=0.3)
+    return {"history": views.history([step], 1), "log": views.training_log(views.TrainingLog(rows, 1, 5, 0.3, 100))}

@@ -231,7 +231,7 @@ class ExecutorConfig:
     threads: int | None = key(None, "CPU threads of one training; null: all cores but one")
     workers: int = key(0, "DataLoader workers")
     accelerator: str = key("auto", "what trainings run on", options=("auto", "cpu", "gpu"))
-    precision: str = key("32-true", "Lightning's names")
+    precision: str = key("auto", "Lightning's names; auto: bf16-mixed where a GPU computes with it, else 32-true")
     memory_gib: float = key(8.0, "of all processes of one training together", least=1)
     disk_gib: float = key(4.0, "of what one training writes")
     output_mib: float = key(4.0, "of what one training prints; the rest is dropped")
@@ -240,6 +240,10 @@ class ExecutorConfig:
         None, "folder with pretrained weights (NAME.pth, NAME.safetensors), beside what is installed"
     )
     fetch_weights: list[str] = key([], "timm's names; fetched from the hub unless at hand already")
+    weights_on_demand: bool = key(
+        True, "whether a language model may name any model of timm, whose weights are then fetched from the hub"
+    )
+    weights_limit_gib: float = key(2.0, "of all weights that one run fetches on demand", least=0)
 
 
 @dataclass

@@ -78,7 +78,7 @@ class RichDisplay:
             elif record.kind == "test":
                 test = history.first_test if record.data["which"] == "first" else history.best_test
                 self._say(tested(history, test) if test else "", "bold")
-            elif record.kind in ("server", "llm") and record.data.get("said"):
+            elif record.kind in ("server", "llm", "weights") and record.data.get("said"):
                 self._say(one_line(record.data["said"]), "yellow")
             elif record.kind == "ensemble":
                 self._say(f"test, ensemble: {ensemble_tested(history)}", "bold")

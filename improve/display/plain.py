@@ -90,7 +90,7 @@ class PlainDisplay:
             return [f"test, refit: {refit_tested(history)}" if refit else f"test, ensemble: {ensemble_tested(history)}"]
         if record.kind == "finished":
             return [finished(history)]
-        if record.kind in ("server", "llm") and record.data.get("said"):
+        if record.kind in ("server", "llm", "weights") and record.data.get("said"):
             return [one_line(record.data["said"])]
         iteration = history.iteration(record.data.get("iteration"))
         return [] if replayed or iteration is None else self._step(record, iteration)

@@ -58,7 +58,7 @@ class Cell:
     ) -> None:
         status_read, status_write = os.pipe()
         data_read, data_write = os.pipe()
-        self.place = place
+        self.place, self._limits = place, limits
         self._status, self._data = status_read, data_read
         self._reader = StatusReader()
         self._ready = False
@@ -192,7 +192,9 @@ class Cell:
         limit = self._confined.killed_for
         if limit:
             reason = KILLED_FOR.get(limit, Reason.CRASH)
-            return Failure(reason, f"the sandbox was stopped: it used more {limit} than it may.")
+            allowed = {"memory": self._limits.memory_bytes, "disk": self._limits.disk_bytes}.get(limit)
+            than = f"the {allowed / GIB:.3g} GiB that it may" if allowed else "it may"
+            return Failure(reason, f"the sandbox was stopped: it used more {limit} than {than}.")
         return Failure(Reason.CRASH, f"the sandbox ended with exit code {code}.")
 
     def kill(self) -> None:

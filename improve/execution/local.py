@@ -110,6 +110,12 @@ class LocalExecutor:
         """What is delivered of a training: its weights, never opened by this process."""
         return self.folder / "work" / f"{iteration:03d}{suffix(replicate)}"
 
+    def provide(self, weights: Mapping[str, Mapping[str, Any]]) -> None:
+        """Give further pretrained weights to all cells from now on; those that wait without them are ended."""
+        if not set(weights) <= set(self.weights):
+            self.weights = {**self.weights, **weights}
+            self._cells.discard(lambda key: True)
+
     def given(self) -> list[Path]:
         """What cells see beside Python: inputs, weights, the template."""
         inputs = [self.dataset.folder, self.folder / CELLS, self.folder / "audit"]

@@ -51,8 +51,11 @@ def wilson(correct: int, total: int, confidence: float = 0.95) -> tuple[float, f
 
 def confusion_matrix(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
     """K×K counts: rows are true classes, columns are answers. An image without an answer (a tie) is in no column."""
-    classes = probabilities.shape[1]
-    given = answers(probabilities)
+    return confusions(answers(probabilities), labels, probabilities.shape[1])
+
+
+def confusions(given: Answers, labels: Labels, classes: int) -> NDArray[np.int64]:
+    """The same of answers, of so many classes."""
     answered = given != NO_ANSWER
     cells = np.bincount(labels[answered] * classes + given[answered], minlength=classes * classes)
     return cells.reshape(classes, classes).astype(np.int64)

@@ -24,7 +24,7 @@ def informed(dataset: Dataset, config: DatasetConfig, weights: Mapping[str, Mapp
 
     Raises `ConfigError` if there is no such architecture.
     """
-    required = required_architecture(config.constraints.model)
+    required = required_architecture(config.constraints.model)  # timm is asked once
     return dataclasses.replace(dataset, pretrained=weights, required_model=required)
 
 

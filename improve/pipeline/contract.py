@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 
 from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason
+from improve.pipeline.asked_weights import loads_by_itself
 from improve.pipeline.export import TEMPLATE
 from improve.pipeline.names import defined, forgotten_imports, packages
 
@@ -69,6 +70,12 @@ def _problems(component: Component, tree: ast.Module) -> Iterator[tuple[Reason, 
             )
     if component == "model" and (wrong := _wrong_in_model(tree)):
         yield Reason.CONTRACT, wrong
+    if loads_by_itself(tree):
+        yield (
+            Reason.CONTRACT,
+            "timm.create_model(…, pretrained=True) needs a network, and there is none: pretrained weights come by "
+            "`from template import pretrained_backbone`; `pretrained_backbone(context, NAME)` gives features.",
+        )
     forgotten = forgotten_imports(tree, TEMPLATE)
     if forgotten:
         lines = " and ".join(f"`{line}`" for line in forgotten.values())

@@ -12,12 +12,13 @@ from typing import Any
 
 from improve.domain import COMPONENTS, Pipeline
 from improve.errors import ImproveError
+from improve.pipeline.asked_weights import asked_weights
 
 TEMPLATE = Path(__file__).parent / "template"
 FILES = (
-    "augment.py", "backbone.py", "class_folders.py", "components.py", "context.py", "errors.py", "images.py",
-    "keeping.py", "layers.py", "plan.py", "predict.py", "preparing.py", "probe.py", "running.py", "template.py",
-    "train.py",
+    "augment.py", "backbone.py", "class_folders.py", "components.py", "context.py", "device.py", "errors.py",
+    "images.py", "keeping.py", "layers.py", "plan.py", "predict.py", "preparing.py", "probe.py", "running.py",
+    "template.py", "train.py",
 )  # fmt: skip
 WEIGHTS = "weights.pt"
 FURTHER_WEIGHTS = "weights-*.pt"  # those of an ensemble's further members, from weights-2.pt on
@@ -121,10 +122,12 @@ def copy_untrusted(source: Path, target: Path, limit: int = MAX_WEIGHTS) -> None
 def _copy_pretrained(context: Mapping[str, Any], pipeline: Pipeline, folder: Path) -> dict[str, Any]:
     """The pretrained weights that the model's source names, beside it: training again starts from them."""
     used = {}
+    asked = asked_weights(pipeline.model)
     for name, weights in context["pretrained"].items():
-        if name in pipeline.model:
+        if name in pipeline.model or name.split(".")[0] in asked:
             file = Path(weights["file"])
+            copy = f"{PRETRAINED}/{name}{file.suffix}"  # in a cache, those of all models have one name
             (folder / PRETRAINED).mkdir(exist_ok=True)
-            shutil.copyfile(file, folder / PRETRAINED / file.name)
-            used[name] = {**weights, "file": f"{PRETRAINED}/{file.name}"}
+            shutil.copyfile(file, folder / copy)
+            used[name] = {**weights, "file": copy}
     return used

@@ -89,8 +89,12 @@ def pretrained(cache: Path, extra_folder: Path | None = None) -> dict[str, dict[
 
 def usable_weights(config: ExecutorConfig, cache: Path) -> dict[str, dict[str, Any]]:
     """What `pretrained` finds, as far as the configuration allows it."""
-    extra = expanded(config.weights) if config.weights else None
-    return pretrained(cache, extra) if config.pretrained else {}
+    return pretrained(cache, users_folder(config)) if config.pretrained else {}
+
+
+def users_folder(config: ExecutorConfig) -> Path | None:
+    """The user's folder of weights (`executor.weights`), if there is one."""
+    return expanded(config.weights) if config.weights else None
 
 
 def _converted(weights: Weights, cache: Path) -> Path:

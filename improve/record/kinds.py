@@ -4,7 +4,7 @@ A run writes, in this order:
 
     run, audit_data                          once
     llm (architect, engineers)               the plan and the first pipeline
-    candidate, check…, training, score, audit, verdict, llm (summarizer), summary      iteration 0
+    candidate, weights…, check…, training, score, audit, verdict, llm (summarizer), summary      iteration 0
     llm (analyst), proposal, llm (engineer), candidate, check…, …                      iterations 1, 2, …
     stop                                                                               if the loop ended early
     training, score (further ones of the best pipeline, for the ensemble); refit       after the loop
@@ -45,6 +45,7 @@ class RunRecord(TypedDict):
     verified: bool  # False under T0: every score is then shown as unverified
     dataset: dict[str, Any]  # see improve.datasets: name, class_names, counts {train, selection, test}, fingerprint, …
     card: str  # the dataset card, as the roles read it
+    weights: dict[str, Any]  # at_hand: names of pretrained weights; on_demand: whether others are fetched. New
     cassette: dict[str, str]  # llm=replay: model and sha256 of what is replayed; else empty
     budget: dict[
         str, Any
@@ -86,6 +87,17 @@ class CandidateRecord(TypedDict):
     changed: list[str]  # components that differ from the parent
     hashes: dict[str, str]  # component → SHA-256
     folder: str  # holds data.py, model.py, training.py, log.txt, metrics.csv; relative to the run's folder
+
+
+class WeightsRecord(TypedDict):
+    """kind `weights`: pretrained weights that a model component named and that were not at hand; before its check."""
+
+    iteration: int
+    attempt: int
+    wanted: list[str]  # as the source names them
+    fetched: list[dict[str, Any]]  # asked; name, licence (timm's); repository, revision (hub's); bytes, sha256 (file's)
+    said: str  # for people
+    failure: FailureRecord | None  # why one cannot be had
 
 
 class FailureRecord(TypedDict):

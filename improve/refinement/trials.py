@@ -22,6 +22,7 @@ from improve.execution.warm import Key
 from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import Answers, answers, load_predictions, save_predictions, score
 from improve.pipeline import contract
+from improve.pipeline.supply import Supply
 from improve.record.journal import Journal
 from improve.refinement import samples
 from improve.refinement.guard import violation
@@ -59,23 +60,28 @@ class Trials:
     """Carries out and records what happens to candidates in one run."""
 
     def __init__(
-        self, dataset: Dataset, executor: LocalExecutor, journal: Journal, folder: Path, budget: Budget | None
+        self,
+        dataset: Dataset,
+        executor: LocalExecutor,
+        journal: Journal,
+        folder: Path,
+        budget: Budget | None,
+        supply: Supply | None = None,
     ) -> None:
         self.dataset, self.executor, self.journal = dataset, executor, journal
-        self.folder, self.budget = folder, budget
+        self.folder, self.budget, self.supply = folder, budget, supply
         self.labels = dataset.labels("selection")
         self._scored: dict[str, dict[str, Any]] = {}  # `score` records, by their keys
 
     def check(
         self, iteration: int, attempt: int, component: str, pipeline: Pipeline, parent: Parent | None
     ) -> Failure | None:
-        """The static contract and the smoke run of one attempt."""
+        """The static contract, pretrained weights that have to be fetched, and the smoke run of one attempt."""
+        wrong = violation(component, pipeline, parent.pipeline) if parent else None
+        wrong = wrong or contract.check(pipeline) or self._weights(iteration, attempt, pipeline)
 
         def check() -> dict[str, Any]:
-            failure = violation(component, pipeline, parent.pipeline) if parent else None
-            failure = failure or contract.check(pipeline)
-            if failure is None:
-                failure = self.executor.smoke(iteration, attempt, pipeline)
+            failure = wrong or self.executor.smoke(iteration, attempt, pipeline)
             return {
                 "iteration": iteration,
                 "attempt": attempt,
@@ -84,6 +90,23 @@ class Trials:
             }
 
         return _failure(self.journal.once(f"check-{iteration}-{attempt}", "check", check))
+
+    def _weights(self, iteration: int, attempt: int, pipeline: Pipeline) -> Failure | None:
+        """See to it that the weights that the model names are here. Why they cannot be, else None."""
+        wanted = self.supply.missing(pipeline.model) if self.supply else []
+        if not self.supply or not wanted:
+            return None
+        supply = self.supply
+
+        def progress(text: str) -> None:
+            self.executor.phase(iteration, "check", text)
+
+        def provide() -> dict[str, Any]:
+            return {"iteration": iteration, "attempt": attempt, **supply.provide(wanted, progress)}
+
+        record = self.journal.once(f"weights-{iteration}-{attempt}", "weights", provide)
+        self.executor.provide(supply.adopt(record["fetched"], progress))
+        return _failure(record)
 
     def candidate(self, iteration: int, pipeline: Pipeline, parent: Parent | None) -> None:
         """Write its sources where the training finds them."""

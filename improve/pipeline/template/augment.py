@@ -58,7 +58,8 @@ class RandomShift:
     def __call__(self, images: Tensor) -> Tensor:
         count, _, height, width = images.shape
         pad = self.pixels
-        padded = F.pad(images, (pad, pad, pad, pad))
+        # What lies beyond the border looks like it: zeros would be grey on images with a black or white ground.
+        padded = F.pad(images, (pad, pad, pad, pad), mode="replicate")
         top = torch.randint(0, 2 * pad + 1, (count, 1), device=images.device)
         left = torch.randint(0, 2 * pad + 1, (count, 1), device=images.device)
         # All windows as a view, B × C × tops × lefts × H × W: choosing one for each image copies whole rows.
@@ -111,7 +112,7 @@ class RandomAffine:
         cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
         theta = torch.stack([cos, -sin, move[:, 0], sin, cos, move[:, 1]], dim=1).view(count, 2, 3)
         grid = F.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 class ColorJitter:

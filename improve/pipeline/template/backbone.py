@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from context import Context
+from context import Context, PretrainedWeights
 from errors import ContractError
 from torch import Tensor, nn
 
@@ -108,22 +108,54 @@ def _flat(modules: Sequence[nn.Module]) -> list[nn.Module]:
 def pretrained_backbone(context: Context, name: str, **options: Any) -> Backbone:
     """timm's model `name` with the pretrained weights of this machine; returns features `B × F` (no classifier).
 
-    Takes images normalised by `ImageDataModule.normalize`. `.num_features` is F. Raises `ContractError` if the weights
-    are not at hand.
+    Takes images of any size, normalised by `ImageDataModule.normalize`. `.num_features` is F. A name without a tag
+    ("resnet18") takes the weights of any. Raises `ContractError` if there are none.
     """
+    name, weights = _weights_of(context, name)
+    if not context.restoring:
+        # The file is the classifier's whole state; num_classes=0 leaves its last layer out.
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": weights.file}}
+    return Backbone(Renormalize(context, weights.mean, weights.std), _network(name, options))
+
+
+def _weights_of(context: Context, name: str) -> tuple[str, PretrainedWeights]:
+    fitting = (known for known in context.pretrained if "." not in name and known.split(".")[0] == name)
+    found = name if name in context.pretrained else next(fitting, None)
+    if found is None:
+        at_hand = ", ".join(context.pretrained) or "none"
+        raise ContractError(
+            f"no pretrained weights for {name!r} on this machine (at hand: {at_hand}). Weights are fetched for names "
+            "that stand as texts in model.py: pretrained_backbone(context, 'NAME')."
+        )
+    return found, context.pretrained[found]
+
+
+def _network(name: str, options: dict[str, Any]) -> nn.Module:
+    """timm's model without a classifier, for images of any size: transformers are made to fit their positions to it."""
     import timm
 
-    weights = context.pretrained.get(name)
-    if weights is None:
-        at_hand = ", ".join(context.pretrained) or "none"
-        raise ContractError(f"no pretrained weights for {name!r} on this machine (at hand: {at_hand}).")
-    if context.restoring:
-        network = timm.create_model(name, pretrained=False, num_classes=0, **options)
-    else:
-        # The file is the classifier's whole state; num_classes=0 leaves its last layer out.
-        overlay = {"file": weights.file}
-        network = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **options)
-    return Backbone(Renormalize(context, weights.mean, weights.std), network)
+    fixed = timm.get_pretrained_cfg(name)
+    if fixed is not None and fixed.fixed_input_size and not {"img_size", "dynamic_img_size"} & set(options):
+        flexible: dict[str, Any] = {"dynamic_img_size": True, "dynamic_img_pad": True}
+        try:
+            return timm.create_model(name, num_classes=0, **options, **flexible)
+        except TypeError:  # no such options: a network of one size gets images of that size
+            network = timm.create_model(name, num_classes=0, **options)
+            return _Resized(network, fixed.input_size[-2:])
+    return timm.create_model(name, num_classes=0, **options)
+
+
+class _Resized(nn.Module):
+    """A network that takes images of one size alone, for images of any."""
+
+    def __init__(self, network: nn.Module, size: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.size = network, tuple(size)
+        self.num_features = int(getattr(network, "head_hidden_size", network.num_features))  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = nn.functional.interpolate(images, self.size, mode="bilinear", antialias=True)
+        return self.network(images)  # type: ignore[no-any-return]
 
 
 def layer_groups(model: nn.Module, lr: float, decay: float = 0.8, weight_decay: float = 0.0) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from context import Context
+from device import precision_of
 from keeping import Keeper
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
@@ -29,7 +30,7 @@ def trainer(
         **{**kwargs, "callbacks": [*callbacks, *kwargs["callbacks"]], **limits},
         accelerator=context.accelerator,
         devices=1,
-        precision=context.precision,  # type: ignore[arg-type]  # Lightning checks the name
+        precision=precision_of(context),  # type: ignore[arg-type]  # Lightning checks the name
         # Not what the variables of a cluster's scheduler would make of it.
         plugins=[LightningEnvironment()],
         check_val_every_n_epoch=None,

@@ -25,6 +25,7 @@ from augment import (
 )
 from backbone import Backbone, layer_groups, pretrained_backbone
 from context import Context
+from device import held_images
 from errors import ContractError, NonFiniteLoss
 from layers import classifier, conv_block
 from torch import Tensor, nn
@@ -62,9 +63,17 @@ def is_deterministic(transform: Any) -> bool:
 class Images(Dataset[tuple[Tensor, Tensor]]):
     """Rows of one uint8 array `N × H × W × C`, fetched a batch at a time and transformed."""
 
-    def __init__(self, array: np.ndarray, labels: np.ndarray, rows: np.ndarray, transform: Transform) -> None:
+    def __init__(
+        self,
+        array: np.ndarray,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        transform: Transform,
+        held: Tensor | None = None,  # the images on a device, `N × C × H × W`
+    ) -> None:
         self.array, self.labels, self.rows, self.transform = array, labels, rows, transform
         self.whole_batch = is_deterministic(transform)
+        self.held = held if self.whole_batch else None  # transforms of single images are faster on a CPU
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,7 +84,8 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         rows = self.rows[np.asarray(indices)]
-        images = to_tensor(self.array[rows])
+        held = self.held
+        images = to_tensor(self.array[rows]) if held is None else held[torch.from_numpy(rows).to(held.device)]
         images = self.transform(images) if self.whole_batch else torch.stack([self.transform(i) for i in images])
         return images, torch.from_numpy(self.labels[rows])
 
@@ -141,6 +151,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.context = context
         self.batch_size = 128
         self.told = Told()
+        self.held: Tensor | None = None  # all images, where a GPU has room for them
         self.features: Features | None = None  # of all images, if the network's first layers are frozen
 
     @property
@@ -173,6 +184,7 @@ class ImageDataModule(pl.LightningDataModule):
         """Open the training images of `folder` and set a validation part aside, stratified and by `context.seed`."""
         self.array = np.load(folder / "images.npy", mmap_mode="r")
         self.labels = np.load(folder / "labels.npy")
+        self.held = held_images(self.array, self.context)
         self.train_rows, self.validation_rows = stratified_holdout(
             self.labels, self.context.validation_fraction, self.context.seed
         )
@@ -187,7 +199,8 @@ class ImageDataModule(pl.LightningDataModule):
     def _rows(self, rows: np.ndarray, training: bool) -> Images | FeatureRows:
         if self.features is not None:
             return FeatureRows(self.features, self.labels, rows, self.flip and training)
-        return Images(self.array, self.labels, rows, self.train_transform() if training else self.eval_transform())
+        transform = self.train_transform() if training else self.eval_transform()
+        return Images(self.array, self.labels, rows, transform, self.held)
 
     def train_dataloader(self) -> DataLoader[Any]:
         data = self._rows(self.train_rows, training=True)
@@ -212,7 +225,7 @@ class ImageDataModule(pl.LightningDataModule):
             collate_fn=_as_fetched,
             multiprocessing_context="fork" if workers else None,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.cuda.is_available() and getattr(data, "held", None) is None,
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -31,6 +31,7 @@ import samples
 import smoke
 import train
 from context import Context
+from device import memory_figures
 from template import ContractError, NonFiniteLoss
 
 STATUS = 3
@@ -90,6 +91,9 @@ def message(error: BaseException, context: dict[str, Any]) -> str:
             f"nothing can be downloaded here ({first}). Pretrained weights at hand: {at_hand}; "
             "pretrained_backbone(context, NAME) of template loads them, pretrained=False builds a network without."
         )
+    if classify(error) == "out of memory":
+        figures = memory_figures(context)
+        return f"{said.rstrip('.')}. {figures} A smaller batch or network needs less." if figures else said
     return said
 
 

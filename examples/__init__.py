@@ -1,0 +1,1 @@
+"""Recipes of the field as three components each, and as plain scripts."""

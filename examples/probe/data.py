@@ -1,0 +1,5 @@
+from template import ImageDataModule
+
+
+class DataModule(ImageDataModule):
+    flip = True
