@@ -273,7 +273,7 @@ def test_the_best_pipeline_runs_without_improve(ran: Ran, pictures: Path, cache:
     right = sum(row["class"] == str(label) for row, label in zip(alone, labels, strict=True))
     assert right >= 14
     python("train.py", "--seconds", "20")
-    assert (best / "trained" / "weights.pt").exists()
+    assert (best / "trained" / "weights.safetensors").exists()
 
 
 def test_predicting_names_what_is_missing(tmp_path: Path, cache: Path) -> None:

@@ -77,7 +77,7 @@ def convert(source: Path, name: str, target: Path) -> None:
 
 def describe(words: Iterable[str]) -> dict[str, dict[str, Any]]:
     """For each word that timm knows, as a model or as the file name of a model's weights: name, mean, std (RGB), hub
-    (the repository of its weights on the Hugging Face hub, "" if none).
+    (the repository of its weights on the Hugging Face hub, "" if none), licence (that of its weights, "" if unknown).
 
     For any other word: `{"nearest": […]}`, the models it may have meant.
     """
@@ -92,7 +92,8 @@ def describe(words: Iterable[str]) -> dict[str, dict[str, Any]]:
         name = files.get(word, word)
         if name in configs:
             config = configs[name]
-            answer[word] = {"name": name, "mean": config.mean, "std": config.std, "hub": config.hf_hub_id or ""}
+            found = {"name": name, "mean": config.mean, "std": config.std, "hub": config.hf_hub_id or ""}
+            answer[word] = {**found, "licence": config.license or ""}
         else:
             answer[word] = {"nearest": difflib.get_close_matches(word, configs, n=3)}
     return answer

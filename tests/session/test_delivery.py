@@ -42,7 +42,7 @@ def exported(made: Bench) -> Path:
     np.save(made.folder / "predictions/selection-000.npy", scored)
     context, versions = made.context("0 fit"), machine.library_versions()
     best = made.folder / "best"
-    return export(best, honest(), [made.work_folder(0)], context, made.dataset.train_folder, versions, "a test")
+    return export(best, honest(), [made.work_folder(0)], context, made.dataset.train_folder, versions, "")
 
 
 def test_the_exported_pipeline_gives_the_scored_answers_and_a_changed_one_is_found_out(made: Bench) -> None:
