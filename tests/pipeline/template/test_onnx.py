@@ -12,9 +12,11 @@ import pytest
 from tests.support import template as support
 
 VIEWS = "\nclass Model(Model):\n    views = 'mirrored'\n"
-BRANCHES = (
-    "\nclass Model(Model):\n    def forward(self, x):\n        return super().forward(x if x.mean() > 0 else -x)\n"
-)
+BRANCHES = """
+class Model(Model):
+    def forward(self, x):
+        return super().forward(x if x.mean() > 0 else -x)
+"""
 
 
 @pytest.fixture(scope="module")
