@@ -118,7 +118,7 @@ class Bench:
                 logits = model(images)
             loss = torch.nn.functional.cross_entropy(logits.float(), targets)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             moments.append(time.process_time())

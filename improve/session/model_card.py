@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from improve.display.sentences import data_findings, ensemble_tested, tested, warnings
+from improve.display.sentences import data_findings, ensemble_tested, refit_tested, tested, warnings
 from improve.display.text import count, one_line
 from improve.errors import ImproveError
 from improve.pipeline.weights import PACKAGE_MODEL, describe
@@ -70,14 +70,21 @@ def _score(history: History, members: int) -> list[str]:
     said = []
     if history.ensemble and members > 1:
         said.append(f"On the test images: {ensemble_tested(history)}.")
+    if _refitted(history):
+        said.append(f"On the test images: {refit_tested(history)}.")
     if history.best_test:
-        one = " (one training of it)" if members > 1 else ""
+        one = " (one training of it, on the training images)" if said else ""
         said.append(f"The {tested(history, history.best_test)}{one}.")
     if not said:
         said.append("It has not been tested: its accuracy on new images is not known.")
     if history.best_test and not history.paper_protocol:
         said.append("The test images were used for this alone, after everything was chosen.")
     return [*said, *warnings(history)]
+
+
+def _refitted(history: History) -> bool:
+    """Whether what is delivered was trained once more, on all images but the test images."""
+    return history.refit is not None and not history.refit["failure"]
 
 
 def _data(history: History, context: Mapping[str, Any]) -> list[str]:
@@ -89,6 +96,8 @@ def _data(history: History, context: Mapping[str, Any]) -> list[str]:
     said.append(", ".join(f"{counts[name]:,} images {what}" for name, what in splits.items() if name in counts) + ".")
     each = zip(context["classes"], context["images_per_class"], strict=True)
     said.append(f"Training images of each class: {', '.join(f'{name} {number:,}' for name, number in each)}.")
+    if _refitted(history):
+        said.append("It was trained once more on all of these but the test images.")
     said += [f"{text.removesuffix('.')}." for text in data_findings(history)]
     if recorded.get("fingerprint"):
         said.append(f"Fingerprint of the images and their preparation: {recorded['fingerprint']}.")
