@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--sandbox", choices=("require", "auto", "off"), default="auto", help="default: auto")
     predict.set_defaults(work=_predict)
 
+    _add_export(
+        commands.add_parser("export", help="the best pipeline of a run as an ONNX file, checked with onnxruntime")
+    )
     _add_report(
         commands.add_parser("report", help="a run's page, or a study's tables, figures and page, from journals")
     )
@@ -141,6 +144,21 @@ def _predict(arguments: argparse.Namespace) -> int:
         arguments.run, arguments.images, arguments.out, arguments.sandbox,
         Columns(arguments.top_k, arguments.probabilities),
     )  # fmt: skip
+    return 0
+
+
+def _add_export(export: argparse.ArgumentParser) -> None:
+    export.add_argument("run", type=Path, help="folder of the run")
+    export.add_argument("--onnx", action="store_true", required=True, help="the format (there is no other)")
+    export.add_argument("-o", "--out", type=Path, help="the file to write (default: best/model.onnx of the run)")
+    export.add_argument("--sandbox", choices=("require", "auto", "off"), default="auto", help="default: auto")
+    export.set_defaults(work=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from improve.commands.export import export_onnx
+
+    export_onnx(arguments.run, arguments.out, arguments.sandbox)
     return 0
 
 

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from improve.commands.verify import verify_run
+from improve.display.text import percent
 from improve.domain import Verdict
 from improve.errors import ResumeError
 from improve.record.history import History
@@ -273,7 +274,32 @@ def test_the_best_pipeline_runs_without_improve(ran: Ran, pictures: Path, cache:
     right = sum(row["class"] == str(label) for row, label in zip(alone, labels, strict=True))
     assert right >= 14
     python("train.py", "--seconds", "20")
-    assert (best / "trained" / "weights.pt").exists()
+    assert (best / "trained" / "weights.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_the_best_pipeline_becomes_an_onnx_file(ran: Ran, pictures: Path, cache: Path, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    done = improve("improve.cli", "export", str(ran.folder), "--onnx", "-o", str(tmp_path / "it.onnx"), cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert "get the same class" in done.stdout
+    images = np.load(prepared(cache) / "test" / "images.npy")[:20]
+    [given] = onnxruntime.InferenceSession(str(tmp_path / "it.onnx")).run(None, {"images": images})
+    table = improve("improve.cli", "predict", str(ran.folder), str(pictures), "--probabilities", cache=cache).stdout
+    told = [[float(share) for name, share in row.items() if name.startswith("p(")] for row in rows_of(table)]
+    assert np.abs(given - np.array(told)).max() < 1e-3
+
+
+def test_the_card_says_what_the_model_is_and_how_well_it_does(ran: Ran) -> None:
+    card = (ran.folder / "best" / "README.md").read_text()
+    test = ran.history.best_test
+    assert test is not None
+    assert f"test accuracy of the best pipeline: {percent(test['accuracy'])} (95% interval " in card
+    for title in ("How to use it", "How well it does", "What it was trained on", "Limits", "Licences"):
+        assert f"\n## {title}\n" in card
+    counts = ran.history.run["dataset"]["counts"]
+    assert f"{counts['train']:,} images to train on" in card
+    assert all(note in card for note in ran.history.run["notes"])
 
 
 def test_predicting_names_what_is_missing(tmp_path: Path, cache: Path) -> None:

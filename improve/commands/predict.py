@@ -36,12 +36,7 @@ def predict(run: Path, paths: Sequence[Path], out: Path | None, sandbox_mode: st
     What is finished is written at once, so that nothing is lost of it if the rest fails. Raises `ConfigError` if `run`
     holds no finished pipeline or `out` cannot be written, `DataError` if no image can be read.
     """
-    best = expanded(run).absolute() / "best"
-    if not (best / "context.json").exists():
-        raise ConfigError(
-            f"{run} holds no trained pipeline (there is no {best}).",
-            "name the folder of a finished run, for instance outputs/…; a run that was stopped can be resumed",
-        )
+    best = best_of(run)
     context = json.loads((best / "context.json").read_text(encoding="utf-8"))
     for path in paths:
         if not path.exists():
@@ -53,6 +48,17 @@ def predict(run: Path, paths: Sequence[Path], out: Path | None, sandbox_mode: st
             done += len(files)
         if not done:
             raise DataError("no readable image was found.", "name image files or folders of images")
+
+
+def best_of(run: Path) -> Path:
+    """What the run in a folder has delivered. Raises `ConfigError` if there is nothing."""
+    best = expanded(run).absolute() / "best"
+    if not (best / "context.json").exists():
+        raise ConfigError(
+            f"{run} holds no trained pipeline (there is no {best}).",
+            "name the folder of a finished run, for instance outputs/…; a run that was stopped can be resumed",
+        )
+    return best
 
 
 def _batches(paths: Iterable[Path], to: Preparation) -> Iterator[tuple[list[Path], np.ndarray]]:

@@ -43,12 +43,9 @@ def verify_run(folder: Path, retrain: bool, cache_dir: str | None = None) -> int
     Raises `ImproveError` where there is no run, or where its journal is damaged.
     """
     history = History.read(folder)
-    config = _config(history)
+    config = recorded_config(history)
     cache = cache_folder(cache_dir or config.cache_dir)
-    recorded = history.run["dataset"]
-    if "fit" in recorded and config.dataset.image_size is None:
-        config.dataset.image_size = recorded["height"]  # which another machine may choose in another way
-    dataset, why = _dataset(config, cache)
+    dataset, why = recorded_dataset(config, cache)
     checks = [Check("the journal's chain", True, f"last link {history.link}")]
     checks += verify(history, folder, dataset)
     if retrain:
@@ -63,7 +60,7 @@ def verify_run(folder: Path, retrain: bool, cache_dir: str | None = None) -> int
     return ResumeError.exit_code if failed else 0
 
 
-def _config(history: History) -> Config:
+def recorded_config(history: History) -> Config:
     """The run's configuration as this version has it; keys that it does not know are left out."""
     base = OmegaConf.structured(Config)
     try:
@@ -72,6 +69,9 @@ def _config(history: History) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(f"the settings on record are not those of this version: {error}") from None
     assert isinstance(config, Config)
+    recorded = history.run["dataset"]
+    if "fit" in recorded and config.dataset.image_size is None:
+        config.dataset.image_size = recorded["height"]  # which another machine may choose in another way
     return config
 
 
@@ -83,7 +83,7 @@ def _known(values: dict[str, Any], schema: Any) -> dict[str, Any]:
     }
 
 
-def _dataset(config: Config, cache: Path) -> tuple[Dataset | None, str]:
+def recorded_dataset(config: Config, cache: Path) -> tuple[Dataset | None, str]:
     """The images and labels of a run, and why there are none."""
     try:
         return prepare(config.dataset, cache, _note, select_on=selection_split(config)), ""

@@ -15,7 +15,7 @@ from improve.config.places import CHECKOUT
 
 STARTED_AS = "IMPROVE_STARTED_AS"  # how a run is started, in the shell's words: set by scripts/run.sh
 COMMANDS = (
-    "run", "data", "predict", "report", "view", "verify", "keys", "doctor", "prompts", "cassette", "theory",
+    "run", "data", "predict", "export", "report", "view", "verify", "keys", "doctor", "prompts", "cassette", "theory",
 )  # fmt: skip
 DISTRIBUTION = "improve-classifier"
 _typed: list[str] = []  # the arguments of the run or study that this process was started for

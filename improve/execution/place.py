@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from improve.domain import COMPONENTS
-from improve.pipeline.export import FURTHER_WEIGHTS, WEIGHTS
+from improve.pipeline.export import delivered_weights
 from improve.sandbox import remove
 
 READABLE = 0o755  # also for the user as whom generated code runs
@@ -31,7 +31,7 @@ class Place:
         for name in COMPONENTS:
             shutil.copyfile(candidate / f"{name}.py", self.pipeline / f"{name}.py")
         if delivered:
-            for file in (delivered / WEIGHTS, *delivered.glob(FURTHER_WEIGHTS)):
+            for file in delivered_weights(delivered):
                 shutil.copyfile(file, self.weights / file.name)
         for path in (*self.pipeline.iterdir(), *self.weights.iterdir()):
             path.chmod(READABLE & 0o666)

@@ -13,33 +13,20 @@ from typing import Any
 from improve.domain import COMPONENTS, Pipeline
 from improve.errors import ImproveError
 from improve.pipeline.asked_weights import asked_weights
+from improve.pipeline.requirements import requirements
 
 TEMPLATE = Path(__file__).parent / "template"
 FILES = (
-    "augment.py", "backbone.py", "class_folders.py", "components.py", "context.py", "device.py", "errors.py",
+    "augment.py", "backbone.py", "class_folders.py", "classifier.py", "components.py", "context.py", "device.py",
+    "errors.py",
     "images.py", "keeping.py", "layers.py", "plan.py", "predict.py", "preparing.py", "probe.py", "running.py",
     "template.py", "train.py",
 )  # fmt: skip
-WEIGHTS = "weights.pt"
-FURTHER_WEIGHTS = "weights-*.pt"  # those of an ensemble's further members, from weights-2.pt on
+PACKAGE = ("package.py", "__init__.py")  # what makes the folder one that can be imported, and its name there
+WEIGHTS = "weights.safetensors"
+OLD_WEIGHTS = "weights.pt"  # what trainings of earlier versions left
 PRETRAINED = "pretrained"
 MAX_WEIGHTS = 4 * 1024**3  # bytes
-README = """# An image classifier for {classes} classes, made by improve
-
-    pip install -r requirements.txt
-    python predict.py IMAGES… --out predictions.csv    # files or folders → class and probability of each image
-    python train.py                                    # trains again on the run's images, into trained/
-    python train.py --data DIR                         # … on yours: one folder for each class
-
-data.py, model.py and training.py were written by {author}; the other files are improve's template (Apache-2.0).
-Classes: {names}
-"""
-
-
-ENSEMBLE = """
-There are the weights of {members} trainings, and what is predicted is the mean of their probabilities: a prediction
-takes {members} times as long as that of one. Without the files weights-2.pt and so on, weights.pt alone predicts.
-"""
 
 
 def export(
@@ -49,12 +36,12 @@ def export(
     context: Mapping[str, Any],
     train_folder: Path,
     versions: Mapping[str, str],
-    author: str,
+    card: str,
 ) -> Path:
     """Fill `target` with the pipeline. The weights are copied as bytes: this process never opens them.
 
     `works`: the folder of each training whose weights are delivered; of more than one, the mean of their probabilities
-    is predicted.
+    is predicted. `versions`: of the libraries that the components are offered. `card`: the text of README.md.
 
     What people have put into an earlier export stays: only files of the same names are replaced.
     """
@@ -63,24 +50,30 @@ def export(
     partial.mkdir(parents=True)
     for name in FILES:
         shutil.copyfile(TEMPLATE / name, partial / name)
+    shutil.copyfile(TEMPLATE / PACKAGE[0], partial / PACKAGE[1])
     for name in COMPONENTS:
         (partial / f"{name}.py").write_text(pipeline.source(name), encoding="utf-8", errors="replace")
     for number, work in enumerate(works, 1):
-        copy_untrusted(
-            work / WEIGHTS, partial / (WEIGHTS if number == 1 else FURTHER_WEIGHTS.replace("*", str(number)))
-        )
+        file = left_weights(work)
+        copy_untrusted(file, partial / (file.name if number == 1 else f"{file.stem}-{number}{file.suffix}"))
     values = {**context, "train_data": str(train_folder), "pretrained": _copy_pretrained(context, pipeline, partial)}
     (partial / "context.json").write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    needed = {**versions, "pillow": "", "numpy": ""}
-    lines = [f"{name.replace('_', '-')}{f'=={v}' if v else ''}" for name, v in sorted(needed.items())]
-    (partial / "requirements.txt").write_text("\n".join(lines) + "\n")
-    names = ", ".join(context["classes"])
-    text = README.format(classes=len(context["classes"]), author=author, names=names)
-    if len(works) > 1:
-        text += ENSEMBLE.format(members=len(works))
-    (partial / "README.md").write_text(text, encoding="utf-8")
+    (partial / "requirements.txt").write_text(requirements(pipeline, versions))
+    (partial / "README.md").write_text(card, encoding="utf-8")
     _replace(partial, target)
     return target
+
+
+def left_weights(work: Path) -> Path:
+    """The file of weights that a training left in its folder, or should have left."""
+    return work / OLD_WEIGHTS if os.path.lexists(work / OLD_WEIGHTS) else work / WEIGHTS
+
+
+def delivered_weights(best: Path) -> list[Path]:
+    """The files of weights in an exported folder, also of an earlier version: one, or those of an ensemble."""
+    stem, suffix = os.path.splitext(WEIGHTS)
+    patterns = (stem + which + kind for kind in (suffix, Path(OLD_WEIGHTS).suffix) for which in ("", "-[0-9]*"))
+    return [file for pattern in patterns for file in sorted(best.glob(pattern))]
 
 
 def _replace(new: Path, old: Path) -> None:
@@ -89,7 +82,7 @@ def _replace(new: Path, old: Path) -> None:
         new.rename(old)
         return
     shutil.rmtree(old / PRETRAINED, ignore_errors=True)
-    for file in old.glob(FURTHER_WEIGHTS):
+    for file in delivered_weights(old):
         file.unlink()
     for path in sorted(new.rglob("*")):
         place = old / path.relative_to(new)
@@ -119,15 +112,20 @@ def copy_untrusted(source: Path, target: Path, limit: int = MAX_WEIGHTS) -> None
         shutil.copyfileobj(file, copy)
 
 
+def used_pretrained(context: Mapping[str, Any], pipeline: Pipeline) -> list[str]:
+    """timm's names of the pretrained weights at hand that the model's source names."""
+    asked = asked_weights(pipeline.model)
+    return [name for name in context["pretrained"] if name in pipeline.model or name.split(".")[0] in asked]
+
+
 def _copy_pretrained(context: Mapping[str, Any], pipeline: Pipeline, folder: Path) -> dict[str, Any]:
     """The pretrained weights that the model's source names, beside it: training again starts from them."""
     used = {}
-    asked = asked_weights(pipeline.model)
-    for name, weights in context["pretrained"].items():
-        if name in pipeline.model or name.split(".")[0] in asked:
-            file = Path(weights["file"])
-            copy = f"{PRETRAINED}/{name}{file.suffix}"  # in a cache, those of all models have one name
-            (folder / PRETRAINED).mkdir(exist_ok=True)
-            shutil.copyfile(file, folder / copy)
-            used[name] = {**weights, "file": copy}
+    for name in used_pretrained(context, pipeline):
+        weights = context["pretrained"][name]
+        file = Path(weights["file"])
+        copy = f"{PRETRAINED}/{name}{file.suffix}"  # in a cache, those of all models have one name
+        (folder / PRETRAINED).mkdir(exist_ok=True)
+        shutil.copyfile(file, folder / copy)
+        used[name] = {**weights, "file": copy}
     return used

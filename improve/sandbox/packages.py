@@ -31,6 +31,7 @@ ALLOWED: Final = {  # distribution → what is imported of it
     "scipy": "scipy",
     "scikit-learn": "sklearn",
 }
+_also: list[str] = []  # distributions
 # fmt: off
 _DATA: Final = (
     ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".wav", ".csv", ".tsv", ".arff",
@@ -61,11 +62,17 @@ class Packages:
     libraries: tuple[Path, ...]  # the extension modules and libraries that the trees hold
 
 
+def allow(distributions: Iterable[str]) -> None:
+    """Have the sandboxes of this process show further distributions. To be called before the first one is made."""
+    _also.extend(distributions)
+    packages.cache_clear()
+
+
 @functools.cache
 def packages() -> Packages:
     """Those of this interpreter. What is missing is left out: its import says so."""
     entries: dict[Path, set[str]] = {}
-    for found in _with_needed(ALLOWED):
+    for found in _with_needed((*ALLOWED, *_also)):
         for folder, name in _entries(found):
             entries.setdefault(folder, set()).add(name)
     trees: list[Tree] = []

@@ -26,7 +26,7 @@ from improve.execution.cell import new_zygote
 from improve.execution.local import LocalExecutor, fit_phase, hard_limit
 from improve.judging.rules import configured
 from improve.pipeline.architecture import informed, required_architecture
-from improve.pipeline.export import export
+from improve.pipeline.export import export, used_pretrained
 from improve.pipeline.supply import Supply
 from improve.record.folders import earlier_attempts, make_folder, past_of, set_aside
 from improve.record.history import History
@@ -43,6 +43,7 @@ from improve.report import write_run_page
 from improve.sandbox import choose
 from improve.session.delivery import compare_delivered
 from improve.session.hidden import look_from_inside, require_hidden, secrets_of
+from improve.session.model_card import model_card
 from improve.session.opening import Order, run_record
 from improve.signals import stopped_by_signals
 from improve.spending.budget import Budget, Training
@@ -217,14 +218,17 @@ class Session:
         best, executor = workshop.incumbent, workshop.trials.executor
         if best is None:
             return
+        delivered = members(workshop, self.config.finish)
+        context, author = executor.context(fit_phase(best.iteration)), self.order.backend.author
+        used = used_pretrained(context, best.pipeline)
         export(
             self.folder / "best",
             best.pipeline,
-            [executor.work_folder(best.iteration, replicate) for replicate in members(workshop, self.config.finish)],
-            executor.context(fit_phase(best.iteration)),
+            [executor.work_folder(best.iteration, replicate) for replicate in delivered],
+            context,
             executor.dataset.train_folder,
             machine.library_versions(),
-            self.order.backend.author,
+            model_card(History.read(self.folder), context, used, author, len(delivered)),
         )
 
     def _compare_delivered(self, workshop: Workshop, journal: Journal) -> None:

@@ -42,13 +42,14 @@ def exported(made: Bench) -> Path:
     np.save(made.folder / "predictions/selection-000.npy", scored)
     context, versions = made.context("0 fit"), machine.library_versions()
     best = made.folder / "best"
-    return export(best, honest(), [made.work_folder(0)], context, made.dataset.train_folder, versions, "a test")
+    return export(best, honest(), [made.work_folder(0)], context, made.dataset.train_folder, versions, "")
 
 
 def test_the_exported_pipeline_gives_the_scored_answers_and_a_changed_one_is_found_out(made: Bench) -> None:
     best = exported(made)
     record = compare_delivered(made, best, 0, [0])
-    assert record == {"iteration": 0, "images": 200, "differing": 0, "difference": 0.0, "note": ""}
+    same = {"differing": 0, "difference": 0.0, "note": ""}
+    assert record == {"iteration": 0, "split": "selection", "images": 200, **same}
     with (best / "model.py").open("a") as file:
         file.write("\nModel.forward = lambda self, images: -self.network(images)\n")
     changed = compare_delivered(made, best, 0, [0])

@@ -52,8 +52,8 @@ def template() -> SimpleNamespace:
     if str(TEMPLATE) not in sys.path:
         sys.path.append(str(TEMPLATE))
     names = (
-        "torch", "augment", "components", "context", "keeping", "plan", "predict", "preparing", "running", "samples",
-        "smoke", "template", "train", "worker",
+        "torch", "augment", "classifier", "components", "context", "keeping", "plan", "predict", "preparing", "running",
+        "samples", "smoke", "template", "to_onnx", "train", "worker",
     )  # fmt: skip
     modules = {name: importlib.import_module(name) for name in names}
     modules["torch"].set_num_threads(1)

@@ -52,7 +52,7 @@ def track(tracker: Tracker, maker: Maker) -> float:
         best = maker.folder / "best"
         if not best.exists():
             best.mkdir()
-            (best / "weights.pt").write_bytes(b"weights")
+            (best / "weights.safetensors").write_bytes(b"weights")
             (best / "link").symlink_to("/etc/passwd")
     began = time.monotonic()
     tracker.finish()
@@ -165,8 +165,8 @@ def test_a_run_is_written_uploaded_and_read_back(tmp_path: Path) -> None:
     ]
     artifacts = {artifact["type"]: artifact for artifact in of(records, "artifact")}
     assert set(artifacts) == {"run_table", "pipeline", "model"}
-    assert [entry["path"] for entry in artifacts["model"]["manifest"]["contents"]] == ["weights.pt"]  # no link
-    assert {"data.py", "model.py", "training.py", "weights.pt", "iterations.table.json"} <= server.files
+    assert [entry["path"] for entry in artifacts["model"]["manifest"]["contents"]] == ["weights.safetensors"]  # no link
+    assert {"data.py", "model.py", "training.py", "weights.safetensors", "iterations.table.json"} <= server.files
     assert any(name.startswith("media/html/page") for name in server.files)
     table = json.loads(next(tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")).read_text())
     diff = dict(zip(table["columns"], table["data"][6], strict=True))["diff"]

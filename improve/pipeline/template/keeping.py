@@ -6,9 +6,11 @@ import math
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-WEIGHTS = "weights.pt"
+WEIGHTS = "weights.safetensors"
+OLD_WEIGHTS = "weights.pt"  # what earlier versions left
 CHOICES = ("last", "best", "average")
 # Under "last", an earlier validation must be better by so many standard errors to be taken instead: a training that
 # broke down at its end.
@@ -62,18 +64,27 @@ def copied(module: nn.Module) -> State:
 
 
 def save_weights(weights: State, out: Path) -> None:
-    """Write the weights through a second file, so that a stop in the middle leaves none that are torn."""
+    """Write the weights through a second file, so that a stop in the middle leaves none that are torn.
+
+    `weights`: tensors that share no memory, as `copied` gives them.
+    """
     partial = out / (WEIGHTS + ".partial")
-    torch.save(weights, partial)
+    save_file({name: value.contiguous() for name, value in weights.items()}, partial)
     partial.replace(out / WEIGHTS)
 
 
 def load_weights(model: nn.Module, folder: Path, name: str = WEIGHTS) -> None:
-    """Load what a training left. Only tensors are read from the file (`weights_only`)."""
-    model.load_state_dict(torch.load(folder / name, map_location="cpu", weights_only=True))
+    """Load what a training left. Only tensors are read from the file, also from those of earlier versions."""
+    file = folder / name
+    if file.suffix == Path(WEIGHTS).suffix:
+        state = load_file(file)
+    else:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    model.load_state_dict(state)
 
 
 def weight_names(folder: Path) -> list[str]:
-    """The files of weights in a folder: those of one training, or of several (weights.pt, weights-2.pt, …)."""
-    further = (file.name for file in folder.glob("weights-*.pt"))
-    return [WEIGHTS, *sorted(further, key=lambda name: (len(name), name))]
+    """The files of weights in a folder: those of one training, or of several (also weights-2.safetensors, …)."""
+    first = Path(OLD_WEIGHTS if (folder / OLD_WEIGHTS).exists() and not (folder / WEIGHTS).exists() else WEIGHTS)
+    further = (file.name for file in folder.glob(f"{first.stem}-*{first.suffix}"))
+    return [first.name, *sorted(further, key=lambda name: (len(name), name))]

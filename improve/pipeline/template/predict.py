@@ -10,56 +10,35 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from components import Components, load_components
-from context import Context
-from images import Preparation, UnreadableImage, find_images, load_image
-from keeping import load_weights, weight_names
-from template import to_tensor
-
-BATCH = 256
+from classifier import BATCH, Classifier, likeliest
+from images import UnreadableImage, find_images
 
 
-def probabilities(
-    components: Components, context: Context, weights: Path, batches: Iterator[np.ndarray]
-) -> Iterator[np.ndarray]:
-    """For each uint8 batch `N × H × W × C`, the class probabilities `N × K` (float32).
-
-    `weights`: a folder; where it holds those of several trainings, the mean of their probabilities is given.
-    """
-    torch.set_num_threads(context.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() and context.accelerator != "cpu" else "cpu")
-    models = []
-    for name in weight_names(weights):
-        model = components.build_model(context.replace(restoring=True))
-        load_weights(model, weights, name)
-        model.told.value = 1.0
-        models.append(model.to(device).eval())
-    data = components.build_data(context)
-    data.told.value = 1.0
-    transform = data.eval_transform()
-    with torch.inference_mode():
-        for batch in batches:
-            images = transform(to_tensor(batch)).to(device)
-            given = [model.answer(images).float().softmax(dim=1) for model in models]
-            yield torch.stack(given).mean(dim=0).cpu().numpy()
-
-
-def read_batches(paths: list[Path], context: Context, files: list[Path]) -> Iterator[np.ndarray]:
-    """The images of `paths`, prepared as those of the training were; their names are appended to `files`."""
-    to = Preparation.of(vars(context))
-    batch: list[np.ndarray] = []
+def rows(classifier: Classifier, paths: list[Path]) -> Iterator[tuple[Path, np.ndarray]]:
+    """Each readable image of `paths` with its probabilities; the others are named on stderr."""
+    batch: list[tuple[Path, np.ndarray]] = []
     for path in find_images(paths):
         try:
-            batch.append(load_image(path, to))
+            batch.append((path, classifier.prepared(path)))
         except UnreadableImage as error:
             print(f"skipped {path}: {error}", file=sys.stderr)
-            continue
-        files.append(path)
         if len(batch) == BATCH:
-            yield np.stack(batch)
+            yield from predicted(classifier, batch)
             batch = []
     if batch:
-        yield np.stack(batch)
+        yield from predicted(classifier, batch)
+
+
+def predicted(classifier: Classifier, batch: list[tuple[Path, np.ndarray]]) -> Iterator[tuple[Path, np.ndarray]]:
+    files, images = zip(*batch, strict=True)
+    return zip(files, classifier.predict(np.stack(images)), strict=True)
+
+
+def header(classes: tuple[str, ...], top: int, every: bool) -> list[str]:
+    """`file, class, probability`, then `class_2, probability_2` …, then `p(NAME)` for each class."""
+    ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
+    names = [f"p({name})" for name in classes] if every else []
+    return ["file", *(f"{column}{rank}" for rank in ranks for column in ("class", "probability")), *names]
 
 
 def main() -> None:
@@ -67,23 +46,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument("--out", type=Path, help="CSV file (default: printed)")
-    parser.add_argument("--weights", type=Path, default=here, help="folder of weights.pt (default: this one)")
+    parser.add_argument("--weights", type=Path, default=here, help="folder of the weights (default: this one)")
+    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="the K likeliest classes (default: 1)")
+    parser.add_argument("--probabilities", action="store_true", help="also the probability of every class")
     arguments = parser.parse_args()
+    if arguments.top_k < 1:
+        parser.error("--top-k needs a whole number above 0")
     sys.path.insert(0, str(here))
-    trained = arguments.weights / "context.json"
-    context = Context.load(trained if trained.exists() else here / "context.json")
-    files: list[Path] = []
-    batches = read_batches(arguments.images, context, files)
-    rows = np.concatenate(
-        [np.empty((0, context.num_classes)), *probabilities(load_components(), context, arguments.weights, batches)]
-    )
-    if not files:
+    classifier = Classifier(here, arguments.weights)
+    torch.set_num_threads(classifier.context.threads)
+    top = min(arguments.top_k, len(classifier.classes))
+    found = list(rows(classifier, arguments.images))
+    if not found:
         sys.exit("no readable image found")
     out = open(arguments.out, "w", newline="") if arguments.out else sys.stdout  # noqa: SIM115
     writer = csv.writer(out)
-    writer.writerow(["file", "class", "probability"])
-    for path, row in zip(files, rows, strict=True):
-        writer.writerow([path, context.classes[int(row.argmax())], f"{row.max():.4f}"])
+    writer.writerow(header(classifier.classes, top, arguments.probabilities))
+    for path, shares in found:
+        told = [text for name, share in likeliest(shares, classifier.classes, top) for text in (name, f"{share:.4f}")]
+        writer.writerow([path, *told, *(f"{share:.4f}" for share in shares if arguments.probabilities)])
     if arguments.out:
         out.close()
 

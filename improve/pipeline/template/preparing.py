@@ -118,7 +118,8 @@ class Preparation:
         """A classifier of the present features, the best linear one."""
         model.eval()
         chance = np.random.default_rng(self.context.seed)
-        learnt = np.setdiff1d(data.train_rows, data.validation_rows)  # of a refit, they are the same
+        learnt = np.setdiff1d(data.train_rows, data.validation_rows)  # of a refit, the latter are among the former
+        learnt = learnt if len(learnt) else data.train_rows  # of one image of each class, they are the same
         # Held-out images first: where there is no time for all, it learns from as many as there is time for.
         rows = np.concatenate([data.validation_rows, chance.permutation(learnt)])
         found, labels = [], []

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from classifier import probabilities
 from components import Components
 from context import Context
-from predict import probabilities
 from template import ContractError, to_tensor
 from train import fit
 

@@ -238,12 +238,17 @@ class ImageDataModule(pl.LightningDataModule):
 
 
 def stratified_holdout(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to validate on; every class with at least two images is in both."""
+    """Rows to train on and rows to validate on; every class with at least two images is in both.
+
+    Where no class has two images, all are in both.
+    """
     generator = np.random.default_rng(seed)
     held: list[int] = []
     for label in np.unique(labels):
         rows = generator.permutation(np.flatnonzero(labels == label))
         held.extend(rows[: min(len(rows) - 1, max(1, round(fraction * len(rows))))])
+    if not held:
+        return np.arange(len(labels)), np.arange(len(labels))
     mask = np.zeros(len(labels), dtype=bool)
     mask[held] = True
     return np.flatnonzero(~mask), np.flatnonzero(mask)

@@ -1,9 +1,9 @@
 """The process inside the sandbox: runs each command of its standard input in a fork.
 
-A command is a line of JSON: `{"command": "smoke" | "fit" | "samples" | "predict", …}`. Events and the end of each
-command go to the descriptor STATUS as lines of JSON. Nobody trusts them: they drive the display and the engineers'
-hints, never a score. Importing this module takes seconds; a process that has done so, and nothing else, forks `main`
-for each sandbox. No tensor operation runs there, because a fork of a process with threads may hang.
+A command is a line of JSON: `{"command": "smoke" | "fit" | "samples" | "predict" | "onnx", …}`. Events and the end
+of each command go to the descriptor STATUS as lines of JSON. Nobody trusts them: they drive the display and the
+engineers' hints, never a score. Importing this module takes seconds; a process that has done so, and nothing else,
+forks `main` for each sandbox. No tensor operation runs there, because a fork of a process with threads may hang.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ with unused.left_out():
     import torchmetrics  # noqa: F401
     import torchvision.transforms.v2  # noqa: F401
 
+import classifier
 import components
 import numpy as np
-import predict
 import samples
 import smoke
+import to_onnx
 import train
 from context import Context
 from device import memory_figures
@@ -144,6 +146,10 @@ def run(command: dict[str, Any], status: Status) -> None:
         train.fit(parts, context, Path(command["data"]), Path(command["work"]), status)
     elif command["command"] == "predict":
         send_predictions(parts, context, command)
+    elif command["command"] == "onnx":
+        to_onnx.write(parts, context, Path(command["weights"]), Path(command["work"]))
+        file = Path(command["work"]) / to_onnx.FILE
+        send(to_onnx.answers(file, context.threads, batches_of(command)), command)
     elif command["command"] == "samples":
         pixels = samples.augmented(parts, context, Path(command["data"]), command["rows"], command["side"])
         with open(command["descriptor"], "wb", closefd=False) as pipe:
@@ -176,13 +182,23 @@ def in_sight(path: str) -> bool:
 
 
 def send_predictions(parts: components.Components, context: Context, command: dict[str, Any]) -> None:
-    """Little-endian float32 probabilities, row by row, to the command's descriptor; the first `alone` one by one."""
+    """Probabilities of the command's images, to its descriptor."""
+    send(classifier.probabilities(parts, context, Path(command["work"]), batches_of(command)), command)
+
+
+def batches_of(command: dict[str, Any]) -> Iterator[np.ndarray]:
+    """The command's images, uint8 `N × H × W × C`: the first `alone` one by one, then batch by batch."""
     images = np.load(Path(command["data"]) / "images.npy", mmap_mode="r")
     alone = command.get("alone", 0)
-    starts = [*range(alone), *range(alone, len(images), predict.BATCH)]
-    batches = (np.asarray(images[i:j]) for i, j in zip(starts, [*starts[1:], len(images)], strict=True))
+    starts = [*range(alone), *range(alone, len(images), classifier.BATCH)]
+    for i, j in zip(starts, [*starts[1:], len(images)], strict=True):
+        yield np.asarray(images[i:j])
+
+
+def send(given: Iterator[np.ndarray], command: dict[str, Any]) -> None:
+    """Write rows as little-endian float32 to the command's descriptor."""
     with open(command["descriptor"], "wb", closefd=False) as pipe:
-        for rows in predict.probabilities(parts, context, Path(command["work"]), batches):
+        for rows in given:
             pipe.write(rows.astype("<f4").tobytes())
 
 

@@ -25,10 +25,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import classifier
 import components
 import keeping
 import numpy as np
-import predict
 import timm  # noqa: F401  # imported for the forks
 import torch
 import torchmetrics
@@ -60,7 +60,7 @@ def child(request: dict[str, Any], status: int, data: int) -> None:
         raise
     images = np.load(selection / "images.npy", mmap_mode="r")
     labels = np.load(selection / "labels.npy")
-    rows = np.concatenate(list(predict.probabilities(parts, context, work, iter([np.asarray(images)]))))
+    rows = np.concatenate(list(classifier.probabilities(parts, context, work, iter([np.asarray(images)]))))
     os.write(data, pickle.dumps(rows))
     network = parts.build_model(context).eval()
     keeping.load_weights(network, work)
@@ -139,7 +139,7 @@ def fetch(source: Path, target: Path) -> None:
 def take(request: dict[str, Any]) -> list[str]:
     """Fetch the weights and tidy up, as people do; names what went wrong."""
     work = Path(request["work"])
-    weights, copy = work / "weights.pt", work.parent / "taken.pt"
+    weights, copy = work / "weights.safetensors", work.parent / "taken.pt"
     harm = []
     if weights.is_symlink():
         harm.append("followed a link")

@@ -220,7 +220,7 @@ def test_a_probe_starts_the_classifier_at_the_best_linear_one(
         model = BACKBONE.replace("frozen = 1.0", f"frozen = 1.0\n    probe = {probe}")
         parts = components(model=model, training=STILL)
         fit(lib, parts, task, folder, tmp_path, steps=1)
-        rows = np.concatenate(list(lib.predict.probabilities(parts, task, tmp_path, iter([images]))))
+        rows = np.concatenate(list(lib.classifier.probabilities(parts, task, tmp_path, iter([images]))))
         right[probe] = (rows.argmax(axis=1) == labels).mean()
     assert right[True] > 0.9 > right[False]
 

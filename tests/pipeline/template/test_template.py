@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from improve.errors import ConfigError
 from improve.pipeline.weights import PACKAGE_MODEL, prepared
@@ -39,14 +40,14 @@ class Fit:
         self.events: list[dict[str, Any]] = []
         self.parts, self.out = parts, out
         self.context = lib.train.fit(parts, context(**changes), folder, out, self.events.append)
-        self.weights = lib.torch.load(out / "weights.pt", weights_only=True)
+        self.weights = lib.keeping.load_file(out / lib.keeping.WEIGHTS)
         self.epochs = [event for event in self.events if event["event"] == "epoch"]
 
 
 def probabilities(lib: SimpleNamespace, fit: Fit, images: np.ndarray, sizes: list[int]) -> np.ndarray:
     ends = np.cumsum(sizes)
     batches = (images[end - size : end] for size, end in zip(sizes, ends, strict=True))
-    return np.concatenate(list(lib.predict.probabilities(fit.parts, context(), fit.out, batches)))
+    return np.concatenate(list(lib.classifier.probabilities(fit.parts, context(), fit.out, batches)))
 
 
 def same(lib: SimpleNamespace, left: Any, right: Any, atol: float = 0.0) -> bool:
@@ -643,20 +644,38 @@ class Evil:
 
 
 @pytest.mark.parametrize("saved_by", ["torch", "pickle"])
-def test_a_poisoned_checkpoint_is_refused_unopened(lib: SimpleNamespace, tmp_path: Path, saved_by: str) -> None:
-    marker, file = tmp_path / "ran", tmp_path / "weights.pt"
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
+def test_a_poisoned_checkpoint_is_refused_unopened(
+    lib: SimpleNamespace, tmp_path: Path, saved_by: str, name: str
+) -> None:
+    marker, file = tmp_path / "ran", tmp_path / name
     if saved_by == "torch":
         lib.torch.save({"first.1.weight": Evil(marker)}, file)
     else:
         file.write_bytes(pickle.dumps(Evil(marker)))
-    with pytest.raises(pickle.UnpicklingError):
-        lib.keeping.load_weights(components().build_model(context()), tmp_path)
+    assert lib.keeping.weight_names(tmp_path) == [name]
+    with pytest.raises((pickle.UnpicklingError, SafetensorError)):
+        lib.keeping.load_weights(components().build_model(context()), tmp_path, name)
     assert not marker.exists()
     if saved_by == "torch":
         lib.torch.load(file, weights_only=False)
     else:
         pickle.loads(file.read_bytes())
     assert marker.exists()  # it was poisoned
+
+
+def test_weights_of_earlier_versions_are_read(lib: SimpleNamespace, tmp_path: Path) -> None:
+    members = [components().build_model(context()).state_dict() for _ in range(2)]
+    for name, weights in zip(("weights.pt", "weights-2.pt"), members, strict=True):
+        lib.torch.save(weights, tmp_path / name)
+    names = lib.keeping.weight_names(tmp_path)
+    assert names == ["weights.pt", "weights-2.pt"]
+    for name, weights in zip(names, members, strict=True):
+        model = components().build_model(context())
+        lib.keeping.load_weights(model, tmp_path, name)
+        assert same(lib, model.state_dict(), weights)
+    lib.keeping.save_weights(lib.keeping.copied(model), tmp_path)
+    assert lib.keeping.weight_names(tmp_path) == ["weights.safetensors"]
 
 
 @pytest.fixture(scope="module")
