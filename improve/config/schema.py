@@ -197,7 +197,7 @@ class AcceptanceConfig:
     trainings: int = key(
         3, "racing: of a candidate, at most, while it is not decided whether the search goes on from it", least=1
     )
-    share: float = key(0.3, "racing: trainings beyond one a candidate, for each candidate after the third", least=0)
+    share: float = key(0.3, "racing: trainings beyond one a candidate, for each candidate after the fifth", least=0)
 
 
 @dataclass

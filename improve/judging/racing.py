@@ -23,7 +23,7 @@ from improve.judging.evidence import Estimate, Prior, difference, luck
 # the looks of a run share trainings; and when to train again, so that runs end no worse than under the other rules.
 PRIOR = Prior(churn=0.45, seed=0.03, freedom=3.0, weight=4.0)
 LEVEL = 4.0  # times `alpha` over the races: Bonferroni's bound alone would be far from reached
-EARLY = 3  # races that do not count for the share: gains are large then, and new candidates are worth more
+EARLY = 5  # races that do not count for the share: gains are large then, and new candidates are worth more
 HOPELESS, SURE = 0.3, 0.95  # chances of being better between which a candidate is trained again
 
 

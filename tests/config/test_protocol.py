@@ -17,6 +17,7 @@ from improve.datasets import Dataset, prepare
 from improve.datasets.source import FREE, SELECTION, TEST, TRAIN, UNUSED
 from improve.datasets.split import split, split_in_two
 from improve.errors import ConfigError, DataError
+from improve.pipeline.supply import Supply
 from improve.record.history import PAPER_PROTOCOL
 from improve.sandbox import choose
 from improve.session.opening import Order, run_record
@@ -143,7 +144,8 @@ def test_the_paper_selects_on_the_test_images_and_trains_on_all_others(both: dic
 def test_the_record_of_a_run_says_so(both: dict[str, Dataset]) -> None:
     def notes(*overrides: str) -> str:
         config = composed(*SMALL, *overrides)
-        record = run_record(Order.of(config), both["paper"], choose("auto"))
+        order = Order.of(config)
+        record = run_record(order, both["paper"], choose("auto"), Supply(config.executor, order.cache, {}, False))
         return "\n".join(record["notes"])
 
     assert PAPER_PROTOCOL == "protocol: paper (selected on the test set)"

@@ -63,15 +63,15 @@ def test_further_trainings_are_a_share_of_the_races() -> None:
     close = [s for s in range(40) if RULE.judge(_first(s)) is Further.CANDIDATE]
     assert close, "some of 40 equal pairs are close"
     now = _first(close[0])
-    for races, further in ((1, 0), (6, 0), (13, 3)):
+    for races, further in ((1, 0), (8, 0), (15, 3)):
         assert isinstance(RULE.judge(Race(now.tally, [0], [1], Shown(), races, further)), Judgement)
-    assert RULE.judge(Race(now.tally, [0], [1], Shown(), 13, 2)) is Further.CANDIDATE
-    assert isinstance(RULE.judge(Race(now.tally, [0], [1], Shown(), 13, 2, final=True)), Judgement)
+    assert RULE.judge(Race(now.tally, [0], [1], Shown(), 15, 2)) is Further.CANDIDATE
+    assert isinstance(RULE.judge(Race(now.tally, [0], [1], Shown(), 15, 2, final=True)), Judgement)
 
 
 def _first(seed: int) -> Race:
     right, _ = trainings((0.7, 0.7), (1, 1), seed=seed)
-    return Race(Tally.of(right), [0], [1], races=13)
+    return Race(Tally.of(right), [0], [1], races=15)
 
 
 def test_a_candidate_that_answers_alike_is_no_better() -> None:
