@@ -9,6 +9,7 @@ pipelines, not about one training of each.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from improve.domain import Failure
 from improve.execution.local import REFIT, suffix
 from improve.execution.predictions import Probabilities
 from improve.judging.audit import audit, failure_of
-from improve.judging.scoring import load_predictions, save_predictions, score
+from improve.judging.scoring import answers, load_predictions, save_predictions, score
 from improve.judging.standings import Entry
 from improve.refinement.workshop import Workshop
 
@@ -35,7 +36,10 @@ def complete(workshop: Workshop, finish: FinishConfig) -> None:
 
 
 def members(workshop: Workshop, finish: FinishConfig) -> list[int]:
-    """The replicates of the best pipeline that are delivered: of the further ones, those that have a test score."""
+    """The replicates of the best pipeline that are delivered: of the further ones, those that have a test score.
+
+    Several only if together they are not worse on the selection images than the first one alone.
+    """
     best = workshop.standings.incumbent
     if best is None:
         return []
@@ -44,7 +48,20 @@ def members(workshop: Workshop, finish: FinishConfig) -> list[int]:
         return [REFIT]
     wanted = best.replicates[: finish.members] if finish.name == "ensemble" else best.replicates[:1]
     tests = {replicate: workshop.tests.get((best.iteration, replicate)) for replicate in wanted[1:]}
-    return [wanted[0], *(replicate for replicate, test in tests.items() if test and not test["failure"])]
+    given = [wanted[0], *(replicate for replicate, test in tests.items() if test and not test["failure"])]
+    return given if _selects(workshop, best.iteration, given) else given[:1]
+
+
+def _selects(workshop: Workshop, iteration: int, replicates: list[int]) -> bool:
+    """Whether these trainings together are right for at least as many selection images as the first of them."""
+    alone, *_ = given = [workshop.trials.selected(iteration, replicate) for replicate in replicates]
+    right = [int((answers(one) == workshop.trials.labels).sum()) for one in (mean_of(given), alone)]
+    return right[0] >= right[1]
+
+
+def mean_of(given: Sequence[Probabilities]) -> Probabilities:
+    mean: Probabilities = np.mean(np.array(given, dtype=np.float64), axis=0).astype(np.float32)
+    return mean
 
 
 def score_members(workshop: Workshop, finish: FinishConfig) -> None:
@@ -111,7 +128,7 @@ def _member(workshop: Workshop, kind: str, iteration: int, replicate: int) -> No
 
 
 def _ensemble(workshop: Workshop, iteration: int, delivered: list[int], given: list[Probabilities]) -> dict[str, Any]:
-    mean = np.mean(np.array(given, dtype=np.float64), axis=0).astype(np.float32)
+    mean = mean_of(given)
     what = {"iteration": iteration, "members": delivered}
     return {**what, **_scored(workshop, mean, f"predictions/test-{iteration:03d}-ensemble.npy")}
 

@@ -18,6 +18,7 @@ from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.execution.length import Length
 from improve.execution.local import Fit, LocalExecutor, suffix
+from improve.execution.predictions import Probabilities
 from improve.execution.warm import Key
 from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import Answers, answers, load_predictions, save_predictions, score
@@ -216,6 +217,11 @@ class Trials:
 
         record = self._scored[what.key("score")] = self.journal.once(what.key("score"), "score", predict)
         return _failure(record) or answers(load_predictions(self.folder / file, record["sha256"]))
+
+    def selected(self, iteration: int, replicate: int) -> Probabilities:
+        """What a training that has a score predicts for the selection images, as on record."""
+        record = self._scored[Again(iteration, replicate).key("score")]
+        return load_predictions(self.folder / record["predictions"], record["sha256"])
 
     def audit(self, what: Again) -> Failure | None:
         """Why the score of a training cannot be used; None if its answers depend on their own images alone."""

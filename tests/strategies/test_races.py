@@ -156,16 +156,16 @@ def test_what_races_decided_follows_from_the_record(digits: Dataset, tmp_path: P
 def test_the_best_pipeline_is_delivered_as_an_ensemble_with_its_own_test_score(
     digits: Dataset, tmp_path: Path, luck: type[Luck]
 ) -> None:
-    run = refine(tmp_path, digits, *RUN, "finish.members=4")
+    run = refine(tmp_path, digits, *RUN, "finish.members=5")
     (ensemble,) = records(run, "ensemble")
     best = records(run, "verdict")[-1]["incumbent"]
     assert ensemble["iteration"] == best
-    assert ensemble["members"] == [0, 1, 2, 3]
+    assert ensemble["members"] == [0, 1, 2, 3, 4]
     after = [data for data in records(run, "training") if data["race"] is None]
     assert all(data["iteration"] == best for data in after)
     members = records(run, "member")
-    assert [data["replicate"] for data in members if data["iteration"] == best] == [1, 2, 3]
-    files = [f"predictions/test-{best:03d}{suffix}.npy" for suffix in ("", "-r1", "-r2", "-r3")]
+    assert [data["replicate"] for data in members if data["iteration"] == best] == [1, 2, 3, 4]
+    files = [f"predictions/test-{best:03d}{suffix}.npy" for suffix in ("", "-r1", "-r2", "-r3", "-r4")]
     mean = np.mean([np.load(tmp_path / file) for file in files], axis=0)
     assert np.allclose(np.load(tmp_path / ensemble["predictions"]), mean)
     tests = [(data["iteration"], data["replicate"]) for data in members]
@@ -177,6 +177,21 @@ def test_finish_single_trains_nothing_after_the_loop(digits: Dataset, tmp_path: 
     run = refine(tmp_path, digits, *RUN, "finish=single")
     assert not records(run, "ensemble")
     assert all(data["race"] is not None for data in records(run, "training"))
+
+
+def test_an_ensemble_that_is_worse_on_the_selection_images_is_not_delivered(
+    digits: Dataset, tmp_path: Path, luck: type[Luck], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = luck._answers
+
+    def unlucky(made: Luck, iteration: int, labels: np.ndarray, replicate: int = 0) -> np.ndarray:
+        return np.roll(plain(made, iteration, labels, replicate), 1 if replicate else 0, axis=1)
+
+    monkeypatch.setattr(luck, "_answers", unlucky)
+    run = refine(tmp_path, digits, *RUN, "acceptance.share=0", "finish.members=3")
+    assert [data["replicate"] for data in records(run, "training") if data["race"] is None] == [1, 2]
+    assert members(run.workshop, FinishConfig("ensemble", 3)) == [0]
+    assert not records(run, "ensemble")
 
 
 @pytest.mark.parametrize("fails", [False, True])
