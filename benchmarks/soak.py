@@ -129,9 +129,10 @@ def left_over(base: Path, before: tuple[set[str], set[str]]) -> list[str]:
     found += [f"mount {line}" for line in _mounts() - before[0] if str(base) in line]
     found += [f"/dev/shm/{name}" for name in set(os.listdir("/dev/shm")) - before[1] if not _held(name)]
     found += [str(path) for path in (base / "tmp").iterdir()]
-    best = History.read(base / "run").best  # whose weights are kept
-    kept = "none" if best is None else f"{best:03d}"
-    found += [str(path) for path in (base / "run/work").glob("*") if path.name[:3] != kept]
+    history = History.read(base / "run")
+    tested = (history.first_test, history.best_test)  # whose weights are kept
+    kept = [f"{test['iteration']:03d}" for test in tested if test]
+    found += [str(path) for path in (base / "run/work").glob("*") if path.name[:3] not in kept]
     return found + [str(path) for path in (base / "run/cells").glob("*")]
 
 
