@@ -22,8 +22,9 @@ from tests.test_resume import steps
 
 ITERATIONS = 3
 PROGRAM = (sys.executable, "-m", "tests.support.killed_run")
+# A long limit: prompts tell which share of it a training used, which is then always little.
 SMALL = (
-    "dataset=digits", "dataset.train=200", "dataset.selection=100", "dataset.test=100", "executor.fit_seconds=30",
+    "dataset=digits", "dataset.train=200", "dataset.selection=100", "dataset.test=100", "executor.fit_seconds=600",
     "llm=local", f"strategy.iterations={ITERATIONS}", "strategy.repairs=1", "display=none",
 )  # fmt: skip
 

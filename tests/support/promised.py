@@ -251,8 +251,8 @@ def table() -> Iterator[str]:
 
 def _outcome(outcome: str, as_root: str | None) -> str:
     words = {"through": "**through**", "denied": "denied"}
-    said = words.get(outcome, f"stopped ({outcome})")
-    return f"{said}; as root {words.get(as_root, as_root)}" if as_root else said
+    said, root = (words.get(each or "", f"stopped ({each})") for each in (outcome, as_root))
+    return f"{said}; as root {root}" if as_root else said
 
 
 def _became(outcome: str) -> str:
