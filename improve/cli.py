@@ -6,15 +6,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from improve import __version__
-from improve.commands.help import help_text
 from improve.commands.pipes import ignore_closed_pipes
 from improve.config.invocation import COMMANDS, run_command
-from improve.errors import ConfigError, nearest
-from improve.run import guarded
+from improve.errors import ConfigError, Interrupted, nearest
+from improve.signals import ended_by_signals, stopped_by_signals
 from improve.theory.arguments import add_theory
 
 DATA = """Look at the images of a dataset as a run would have them, before anything is spent.
@@ -24,9 +24,18 @@ DATA = """Look at the images of a dataset as a run would have them, before anyth
 """
 
 
+def start() -> int:
+    """The console script. What it needs is imported by `main`, so that it can be stopped in a sentence from here on."""
+    ended_by_signals()
+    return main()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code; `improve run …` takes the arguments of `python -m improve.run …`."""
     ignore_closed_pipes()
+    from improve.commands.help import help_text
+    from improve.run import guarded
+
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["run"]:
         from improve import run
@@ -39,9 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return guarded(lambda: _unknown(given))
     exit_codes: list[int] = []
     if given[:1] == ["data"]:
-        return guarded(lambda: exit_codes.append(_data(given[1:]))) or sum(exit_codes)
-    parsed = _parser().parse_args(given)
-    return guarded(lambda: exit_codes.append(parsed.work(parsed))) or sum(exit_codes)
+        work = partial(_data, given[1:])
+    else:
+        parsed = _parser().parse_args(given)
+        work = partial(parsed.work, parsed)
+    try:
+        with stopped_by_signals():
+            return guarded(lambda: exit_codes.append(work())) or sum(exit_codes)
+    except Interrupted as interruption:
+        print("\nstopped.", file=sys.stderr)
+        return interruption.exit_code
 
 
 def _unknown(given: Sequence[str]) -> NoReturn:
@@ -266,4 +282,4 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

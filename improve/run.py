@@ -10,6 +10,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from improve.signals import ended_by_signals
+
+if __name__ == "__main__":
+    ended_by_signals()  # before the imports that take long
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException

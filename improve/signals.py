@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,24 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from improve.errors import Interrupted
+
+
+def ended_by_signals() -> None:
+    """From here on, and outside of `stopped_by_signals`, SIGINT and SIGTERM end this process with a sentence, at once.
+
+    For the first line of a program: its imports take a second or more, in which there is nothing yet to unwind. A
+    signal that whoever started us wants ignored (`nohup`) stays so.
+    """
+
+    def end(number: int, frame: object) -> NoReturn:
+        name = signal.Signals(number).name
+        # not `print`: it may be what the signal came in the middle of
+        os.write(2, f"\nstopped by {name}; what is done is kept, and the same command goes on.\n".encode())
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 @contextmanager

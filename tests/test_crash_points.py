@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from improve.record.journal import JOURNAL, read
 from tests.support import components
+from tests.support.ordinary import ordinary_user
 from tests.support.paths import ROOT
 from tests.support.scripted_llm import ScriptedServer, role_of, scripted_llm
 from tests.test_resume import steps
 
 ITERATIONS = 3
-KILLED = ("tests.support.killed_run",)
-SMALL = ("dataset=digits", "dataset.train=200", "dataset.selection=100", "dataset.test=100", "executor.fit_seconds=30")
+PROGRAM = (sys.executable, "-m", "tests.support.killed_run")
+# A long limit: prompts tell which share of it a training used, which is then always little.
+SMALL = (
+    "dataset=digits", "dataset.train=200", "dataset.selection=100", "dataset.test=100", "executor.fit_seconds=600",
+    "llm=local", f"strategy.iterations={ITERATIONS}", "strategy.repairs=1", "display=none",
+)  # fmt: skip
 
 
 def reply(system: str, user: str) -> str:
@@ -41,57 +46,80 @@ def reply(system: str, user: str) -> str:
     return "It did what was asked."
 
 
-def start(folder: Path, server: ScriptedServer, cache: Path, program: tuple[str, ...]) -> subprocess.Popen[str]:
-    asked = ("llm=local", f"llm.api_base={server.base}", f"strategy.iterations={ITERATIONS}", "strategy.repairs=1")
-    return subprocess.Popen(
-        [sys.executable, "-m", *program, *SMALL, *asked, "display=none", f"run_dir={folder}"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "IMPROVE_CACHE": str(cache)},
-    )
+class Runs:
+    """Starts runs in a program that has imported everything, below one folder."""
+
+    def __init__(self, program: Sequence[str], folder: Path, server: ScriptedServer) -> None:
+        self.folder, self.server = folder, server
+        self.process = subprocess.Popen(program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def carry_out(self, name: str, where: str = "after", number: int = 0) -> bool:
+        """Whether the run came to its end before its new record `number`; it was killed there otherwise."""
+        said = self.folder / f"{name}.txt"
+        arguments = [*SMALL, f"llm.api_base={self.server.base}", f"run_dir={self.folder / name}"]
+        arguments.append(f"cache_dir={self.folder / 'cache'}")
+        asked = {"where": where, "number": number, "arguments": arguments, "said": str(said)}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        code = int(self.process.stdout.readline())
+        assert code in (0, -signal.SIGKILL), said.read_text()
+        return code == 0
+
+    def whole(self) -> list[tuple[str, str, object]]:
+        """The steps of a run that nobody kills."""
+        assert self.carry_out("whole")
+        expected = steps(self.folder / "whole")
+        assert [data["verdict"] for _, kind, data in expected if kind == "verdict"] == [
+            "accepted", "accepted", "rejected", "failed",
+        ]  # fmt: skip
+        return expected
+
+    def equals_whole(self, name: str) -> None:
+        assert steps(self.folder / name) == steps(self.folder / "whole")
+        assert weights(self.folder / name) == weights(self.folder / "whole") != {}
+
+    def torn(self, expected: int) -> None:
+        """Torn within each record: the torn one is written by the next start, which then tears the one after it."""
+        journal = self.folder / "within" / JOURNAL
+        for number in range(expected):
+            assert not self.carry_out("within", "within", min(number, 1) + 1)
+            assert len(read(journal).records) == number
+        assert self.carry_out("within")
+        self.equals_whole("within")
+
+
+@contextmanager
+def runs(program: Sequence[str], folder: Path) -> Iterator[Runs]:
+    with scripted_llm(reply) as server:
+        made = Runs(program, folder, server)
+        try:
+            yield made
+        finally:
+            made.process.kill()
+            made.process.communicate()
 
 
 def weights(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / "best").glob("weights.*")}
 
 
-def resumed_until_done(begin: Callable[[], subprocess.Popen[str]], most: int) -> int:
-    """How often the run was killed before it came to its end."""
-    for killed in range(most):
-        process = begin()
-        output, _ = process.communicate(timeout=200)
-        if process.returncode == 0:
-            return killed
-        assert process.returncode == -signal.SIGKILL, output
-    raise AssertionError(f"killed {most} times and not at its end")
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_run_that_is_killed_at_every_record_ends_as_a_whole_one(tmp_path: Path) -> None:
+    with runs(PROGRAM, tmp_path) as made:
+        expected = made.whole()
+        asked = len(made.server.requests)
+        for _ in expected:
+            assert not made.carry_out("after", "after", 1)
+        assert made.carry_out("after")
+        made.equals_whole("after")
+        assert len(made.server.requests) == 2 * asked, "somebody was asked twice"
+        made.torn(len(expected))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_run_that_is_killed_at_every_record_ends_as_a_whole_one(tmp_path: Path, cache: Path) -> None:
-    whole, after, within = (tmp_path / name for name in ("whole", "after", "within"))
-    with scripted_llm(reply) as server:
-        process = start(whole, server, cache, ("improve.run",))
-        output, _ = process.communicate(timeout=280)
-        assert process.returncode == 0, output
-        asked, expected = len(server.requests), steps(whole)
-        assert [data["verdict"] for _, kind, data in expected if kind == "verdict"] == [
-            "accepted", "accepted", "rejected", "failed",
-        ]  # fmt: skip
-
-        killed = resumed_until_done(lambda: start(after, server, cache, (*KILLED, "after", "1")), len(expected) + 1)
-        assert killed == len(expected)
-        assert len(server.requests) == 2 * asked, "somebody was asked twice"
-
-        torn = start(within, server, cache, (*KILLED, "within", "1"))
-        for number in range(len(expected)):
-            assert (torn.communicate(timeout=200), torn.returncode)[1] == -signal.SIGKILL
-            assert len(read(within / JOURNAL).records) == number
-            torn = start(within, server, cache, (*KILLED, "within", "2"))  # the torn one, then the next
-        output, _ = torn.communicate(timeout=200)
-        assert torn.returncode == 0, output
-    for folder in (after, within):
-        assert steps(folder) == expected
-        assert weights(folder) == weights(whole) != {}
+def test_an_ordinary_users_run_that_is_torn_within_every_record_ends_as_a_whole_one() -> None:
+    with ordinary_user() as user, runs(user.command(*PROGRAM), user.home) as made:
+        made.torn(len(made.whole()))

@@ -80,6 +80,7 @@ class Team:
         self._calls = 0
         self._orders: dict[tuple[Role, int], int] = {}  # how many calls a role has had in an iteration
         self._asked: Counter[Prompt] = Counter()
+        self._told: set[str] = set()  # the models of which people have been told that they cut prompts
         backend.remember(journal.notes("server"), lambda note: journal.note("server", note))
 
     def plan(self, iteration: int, error: Failure | None = None) -> str:
@@ -235,6 +236,7 @@ class Team:
                 self._journal.note("unanswered", {"role": role, "iteration": iteration, **error.record()})
                 raise
             reply = answer.reply
+            told = answer.model in self._told and reply.finish_reason != UNANSWERED
             return {
                 "role": role,
                 "iteration": iteration,
@@ -248,12 +250,14 @@ class Team:
                 "call_seconds": reply.seconds,
                 "retries": reply.retries,
                 "unread": reply.unread,
-                "said": reply.said,
+                "said": "" if told else reply.said,
                 "replay": answer.replay,
                 "file": file,
             }
 
         record = self._journal.once(f"call-{number}", "llm", ask)
+        if record.get("said"):  # by the record: a resumed run tells what an uninterrupted one does
+            self._told.add(record["model"])
         self._write(file, record, prompt)
         return record
 

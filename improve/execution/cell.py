@@ -219,7 +219,10 @@ class Cell:
 
 def limits_of(config: ExecutorConfig) -> Limits:
     """What one cell may use."""
-    return Limits(int(config.memory_gib * GIB), int(config.disk_gib * GIB), int(config.output_mib * MIB))
+    return Limits(
+        int(config.memory_gib * GIB), int(config.disk_gib * GIB), int(config.output_mib * MIB),
+        shared_memory=config.workers > 0,
+    )  # fmt: skip
 
 
 def new_zygote() -> Zygote:

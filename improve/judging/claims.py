@@ -6,12 +6,18 @@ known of their luck applies, the training (would it be so with other training se
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from improve.domain import Score
 from improve.judging.acceptance import mcnemar
-from improve.judging.evidence import Estimate, Luck, Part, Right, Rows, Tally, contrast, difference
+from improve.judging.evidence import Estimate, Luck, Part, Right, Rows, Tally, contrast, difference, luck
+from improve.judging.racing import PRIOR
+from improve.judging.standings import Entry, Standings
 
 LEVEL = 0.05
 
@@ -98,6 +104,39 @@ def gains_by_component(tally: Tally, steps: Sequence[Step], judged: int, found: 
         if merged := _merged(parts):  # else it is what it was
             gains[component] = _gain(contrast(tally, merged, found), trainings, confidence)
     return gains
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change that the search went on from, and what stood before."""
+
+    component: str
+    after: Entry
+    before: Entry
+
+
+def claimed(standings: Standings, changes: Sequence[Change], tested: Sequence[Sequence[Right]]) -> dict[str, Any]:
+    """What a run claims (see `record.kinds.ClaimsRecord`), after all its trainings.
+
+    `tested`: which test images each training gets right, of the best pipeline, then of the first if it is another; the
+    gain is None without both.
+    """
+    steps = [Step(change.component, change.after.rows, change.before.rows) for change in changes]
+    tally = standings.tally()
+    found = luck(standings.shown(), tally.images, PRIOR)
+    components = gains_by_component(tally, steps, standings.races, found)
+    whole = _first_against_best(standings, tested) if len(tested) > 1 and all(tested) else None
+    return {
+        "gain": dataclasses.asdict(whole) if whole else None,
+        "components": {name: dataclasses.asdict(one) for name, one in components.items()},
+    }
+
+
+def _first_against_best(standings: Standings, tested: Sequence[Sequence[Right]]) -> Gain:
+    best, first = tested
+    tally = Tally.of(np.array([*best, *first]))
+    rows = range(len(best) + len(first))
+    return gain(tally, rows[: len(best)], rows[len(best) :], luck(standings.shown(), tally.images, PRIOR))
 
 
 def _merged(parts: Sequence[Part]) -> list[Part]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Split
 from improve.errors import ResumeError
 from improve.judging.acceptance import Further, Judgement
+from improve.judging.claims import Change, claimed
 from improve.judging.rules import configured
 from improve.judging.scoring import Answers, answers, confusion_matrix, load_predictions, score
 from improve.judging.standings import Standings
@@ -39,6 +40,24 @@ class Check:
     detail: str = ""
 
 
+@dataclass
+class _Again:
+    """The run's races, run again. `unseen`: answers are missing, so that no later race can be, nor what is claimed."""
+
+    standings: Standings
+    changes: list[Change] = field(default_factory=list)
+    unseen: bool = False
+
+    def complete(self, history: History, known: Mapping[tuple[int, int], Answers], labels: np.ndarray | None) -> None:
+        """The trainings after the loop."""
+        for entry in self.standings.entries:
+            came = history.iteration(entry.iteration)
+            for record in came.again if came else ():
+                given = known.get((entry.iteration, record["replicate"]))
+                if record["race"] is None and given is not None:
+                    self.standings.add(entry, given == labels, record["replicate"])
+
+
 def verify(history: History, folder: Path, dataset: Dataset | None) -> Iterator[Check]:
     """All checks of a run. `dataset` holds its labels, None if they are not to be had."""
     yield from _data(history, dataset)
@@ -47,18 +66,23 @@ def verify(history: History, folder: Path, dataset: Dataset | None) -> Iterator[
     for iteration in history.iterations:
         yield from _sources(iteration, folder)
         yield from _selection(iteration, folder, labels.get("selection"), known)
-    yield from _verdicts(history, known, labels.get("selection"))
+    settings = AcceptanceConfig(**history.run["config"].get("acceptance", {}))
+    again = _Again(Standings(configured(settings, history.planned)))
+    yield from _verdicts(history, known, labels.get("selection"), again)
+    again.complete(history, known, labels.get("selection"))
     for test in (history.first_test, history.best_test):
         if test:
             yield from _scored(f"test score of the {test['which']} pipeline", test, folder, labels.get("test"))
     for member in history.members:
         what = f"test score of iteration {member['iteration']}, seed {member['replicate'] + 1}"
         yield from _scored(what, member, folder, labels.get("test"))
+    yield from _tested(history)
     if history.ensemble:
         yield from _scored("test score of the ensemble", history.ensemble, folder, labels.get("test"))
         yield from _mean(history, history.ensemble, folder)
     if history.refit:
         yield from _scored("test score of the refit", history.refit, folder, labels.get("test"))
+    yield from _claimed(history, folder, again, labels)
     yield from _delivered(history, folder)
     yield from _sums(history)
 
@@ -121,6 +145,47 @@ def _mean(history: History, ensemble: EnsembleRecord, folder: Path) -> Iterator[
     yield Check(what, bool(same), f"the mean of {len(members)} trainings")
 
 
+def _tested(history: History) -> Iterator[Check]:
+    """The test scores belong to the pipelines that they name."""
+    verdicts = [iteration.verdict for iteration in history.iterations if iteration.verdict]
+    chosen = [verdict["incumbent"] for verdict in verdicts if verdict["incumbent"] is not None]
+    for test, expected in ((history.first_test, chosen[:1]), (history.best_test, chosen[-1:])):
+        if test:
+            named = (
+                test["failure"] is not None or test["predictions"] == f"predictions/test-{test['iteration']:03d}.npy"
+            )
+            what = f"which pipeline the {test['which']} test score is of"
+            yield Check(what, [test["iteration"]] == expected and named, f"iteration {test['iteration']}")
+
+
+def _claimed(history: History, folder: Path, again: _Again, labels: Mapping[Split, np.ndarray]) -> Iterator[Check]:
+    """The gains over the first pipeline and of each component, from all trainings."""
+    recorded, best, first = history.claims, history.best_test, history.first_test
+    if recorded is None or best is None or first is None:
+        return
+    what = "the gains that are claimed"
+    if again.unseen or not labels:
+        yield Check(what, None, "predictions or labels are not to be had")
+        return
+    tests = [best] if best["iteration"] == first["iteration"] else [best, first]
+    try:
+        tested = [_right(history, test, folder, labels["test"]) for test in tests]
+    except ResumeError as error:
+        yield Check(what, False, error.what)
+        return
+    made = claimed(again.standings, again.changes, tested)
+    gain = made["gain"]
+    yield Check(what, _same(recorded, made), f"{100 * gain['effect']:+.1f} points on test" if gain else "")
+
+
+def _right(history: History, test: TestRecord, folder: Path, labels: np.ndarray) -> list[np.ndarray]:
+    """Which test images each training of a pipeline gets right."""
+    members = [member for member in history.members if member["iteration"] == test["iteration"]]
+    records: list[TestRecord | MemberRecord] = [test, *members]
+    given = (load_predictions(folder / one["predictions"], one["sha256"]) for one in records if not one["failure"])
+    return [answers(one) == labels for one in given]
+
+
 def _scored(
     what: str, record: ScoreRecord | TestRecord | MemberRecord | EnsembleRecord, folder: Path, labels: np.ndarray | None
 ) -> Iterator[Check]:
@@ -148,12 +213,12 @@ def _scored(
     yield Check(what, not wrong, "; ".join(wrong) or f"{again.correct} of {again.total} right")
 
 
-def _verdicts(history: History, known: Mapping[tuple[int, int], Answers], labels: np.ndarray | None) -> Iterator[Check]:
+def _verdicts(
+    history: History, known: Mapping[tuple[int, int], Answers], labels: np.ndarray | None, rerun: _Again
+) -> Iterator[Check]:
     """Each verdict from the answers of candidate and incumbent, by the run's rule."""
-    settings = AcceptanceConfig(**history.run["config"].get("acceptance", {}))
-    standings = Standings(configured(settings, history.planned))
+    standings = rerun.standings
     best: int | None = None
-    unseen = False  # whether any answers are missing: then no later race can be run again either
     for iteration in history.iterations:
         verdict = iteration.verdict
         if verdict is None:
@@ -161,10 +226,10 @@ def _verdicts(history: History, known: Mapping[tuple[int, int], Answers], labels
         what, given = f"verdict on iteration {iteration.number}", known.get((iteration.number, 0))
         refused = iteration.failure is not None or (iteration.audit is not None and iteration.audit["flagged"])
         again = None
-        if labels is not None and given is not None and not unseen:
+        if labels is not None and given is not None and not rerun.unseen:
             again = _raced(standings, iteration, history, known, labels)
         elif iteration.score is not None and not iteration.score["failure"]:
-            unseen = True
+            rerun.unseen = True
         if refused or iteration.score is None:
             yield Check(what, verdict["verdict"] == "failed" and verdict["incumbent"] == best, verdict["verdict"])
         elif again is None:
@@ -172,6 +237,8 @@ def _verdicts(history: History, known: Mapping[tuple[int, int], Answers], labels
             best = verdict["incumbent"]
         else:
             if again.verdict.replaces:
+                if standings.incumbent:
+                    rerun.changes.append(Change(verdict["component"], standings.entries[-1], standings.incumbent))
                 standings.replace(standings.entries[-1])
                 best = iteration.number
             same = (again.verdict.value, again.wins, again.losses, best) == (
@@ -234,6 +301,10 @@ def _sums(history: History) -> Iterator[Check]:
 
 
 def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return set(one) == set(other) and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, float) and isinstance(other, (int, float)):
         return math.isclose(one, other, rel_tol=TOLERANCE)
     return bool(one == other)

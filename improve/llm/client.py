@@ -70,7 +70,6 @@ class Client:
         self.learnt: Callable[[Manners, str], None] = lambda manners, said: self.notify(said)
         self.manners = Manners.of(config)
         self._model = ""  # as litellm is told it; known after the first look at the provider
-        self._cut = False  # whether people have been told that prompts are cut
         self._answers = False  # whether the server has ever answered
 
     @property
@@ -208,9 +207,8 @@ class Client:
             self._learn(simpler, CallFailed(Kind.FORMAT, "its reply was empty", None))
 
     def _if_cut(self, reply: Reply, prompt: Prompt) -> Reply:
-        """The reply, with what people should know if the server has cut the prompt; it is said once."""
-        cut = "" if self._cut else cut_prompt.said(prompt, reply, self.config)
-        self._cut = self._cut or bool(cut)
+        """The reply, with what people should know if the server has cut the prompt."""
+        cut = cut_prompt.said(prompt, reply, self.config)
         return dataclasses.replace(reply, said=f"{self.who}: {cut}") if cut else reply
 
     def _ended(self, failed: CallFailed, prompt: Prompt, tries: Tries) -> Reply:

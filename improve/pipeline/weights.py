@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -175,7 +176,9 @@ def describe(words: tuple[str, ...]) -> Descriptions:
 def _ask_timm(*arguments: str) -> str:
     asking = [sys.executable, "-m", "improve.pipeline.convert_weights", *arguments]
     try:
-        done = subprocess.run(asking, capture_output=True, text=True, timeout=TIMM_SECONDS)
+        with tempfile.TemporaryDirectory(prefix="improve-timm-") as folder:  # torch leaves an empty one behind
+            env = {**os.environ, "TMPDIR": folder}
+            done = subprocess.run(asking, capture_output=True, text=True, timeout=TIMM_SECONDS, env=env)
     except subprocess.TimeoutExpired:
         problem = f"no answer after {TIMM_SECONDS:.0f} seconds"
     else:

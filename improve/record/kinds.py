@@ -133,7 +133,7 @@ class TrainingRecord(LengthRecord):
 
     iteration: int
     replicate: int  # 0; from 1 on: the same pipeline once more, with another seed. Earlier versions: always 0, unsaid
-    race: int  # the iteration whose candidate was judged meanwhile
+    race: int | None  # the iteration whose candidate was judged meanwhile; None: after the loop
     failure: FailureRecord | None
     fit_seconds: float
     epochs: float  # self-reported by the pipeline, as is all that follows: shown, used for nothing but fair lengths
@@ -151,7 +151,7 @@ class ScoreRecord(TypedDict):
 
     iteration: int
     replicate: int  # these two as in TrainingRecord
-    race: int
+    race: int | None
     failure: FailureRecord | None
     correct: int
     total: int

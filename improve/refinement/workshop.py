@@ -22,6 +22,7 @@ from improve.execution.length import Length
 from improve.execution.local import Fit
 from improve.execution.warm import Key
 from improve.judging.acceptance import Further, Judgement, Rule, without_comparison
+from improve.judging.claims import Change
 from improve.judging.scoring import Answers, confusions
 from improve.judging.standings import Entry, Standings
 from improve.refinement import samples
@@ -42,15 +43,6 @@ class Incumbent:
     log: views.TrainingLog
     length: Length  # of its training
     answers: Answers  # of its first training, on the selection images
-
-
-@dataclass(frozen=True)
-class Change:
-    """A change of a component that the search went on from."""
-
-    component: str
-    after: Entry
-    before: Entry
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def _rules(launch: Launch, writable: Sequence[Path]) -> list[tuple[str, int]]:
         (landlock.READ, (*_shown(launch), *visible.PROC, "/etc/passwd", "/proc/self", *launch.readable, *proc)),
         (landlock.READ_DIR, visible.listed() if launch.argv else []),  # a fork knows the names
         (landlock.WRITE, writable),
-        (landlock.UNLISTED, (SHARED_MEMORY,)),
+        (landlock.UNLISTED, (SHARED_MEMORY,) if launch.limits.shared_memory else ()),
         (landlock.DEVICE, (*visible.DEVICES, *devices)),
     )
     return [(str(path), rights) for rights, paths in groups for path in paths]

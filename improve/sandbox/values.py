@@ -36,6 +36,9 @@ class Limits:
     disk_bytes: int  # in the writable folders; each file counts as 4 KiB at least
     output_bytes: int  # of stdout and stderr; the rest is dropped
     processes: int = 256  # at once
+    # Whether it may use /dev/shm also where that is the machine's (T1): what lies there can carry something to later
+    # sandboxes, and be overwritten by who knows its name.
+    shared_memory: bool = True
 
     @property
     def tasks(self) -> int:

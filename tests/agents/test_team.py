@@ -126,3 +126,14 @@ def test_a_model_that_insists_on_a_rejected_change_has_its_way(tmp_path: Path) -
         proposal = one.analyst(2, "[]\n", "[]\n", SOURCES, {("model", "more layers"): 1})
     assert proposal.component == "model"
     assert len(server.asked) == 3
+
+
+def test_that_prompts_are_cut_is_told_once_also_by_a_resumed_run(tmp_path: Path) -> None:
+    cut = completion(GOOD, usage={"prompt_tokens": 50, "completion_tokens": 50, "total_tokens": 100})
+    for calls in (1, 2, 3):
+        with team(tmp_path, cut) as (one, server):
+            for number in range(calls):
+                one.engineer("training", number, SOURCES, feedback="go")
+        assert len(server.asked) == 1
+    told = [bool(record.data["said"]) for record in read(tmp_path / JOURNAL).records]
+    assert told == [True, False, False]

@@ -5,6 +5,7 @@ import os
 import sys
 
 EXPECT = {"naive": "through", "T0": "through", "T1": "denied", "T3": "denied"}
+NEEDS = "site_packages"
 
 world = json.loads(sys.argv[1])
 planted = os.path.join(world["site_packages"], f"planted_{world['token']}.txt")

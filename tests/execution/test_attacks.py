@@ -29,7 +29,9 @@ from improve.judging.scoring import Answers
 from improve.record.journal import Journal, Record
 from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
-from improve.sandbox import Sandbox, choose, remove
+from improve.sandbox import Sandbox, remove
+from improve.sandbox.guarded import LandlockSandbox, PlainSandbox
+from improve.sandbox.tier3 import BubblewrapSandbox
 from improve.strategies import Candidate, find
 from tests.support.bench import (
     ATTACKS,
@@ -49,9 +51,9 @@ NAMES = sorted(path.stem for path in ATTACKS.glob("[a-z]*.py"))
 CHANCE = 1 / CLASSES + 4 * np.sqrt(CLASSES - 1) / CLASSES / np.sqrt(200)  # four standard deviations above
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Sandbox:
-    return choose("auto")
+@pytest.fixture(scope="module", params=["T3", pytest.param("T1", marks=pytest.mark.slow)])
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    return BubblewrapSandbox() if request.param == "T3" else LandlockSandbox()
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +108,10 @@ def test_attack(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    facts = header(name)
+    expected = header(name)["EXPECT"]
+    expected = expected.get(bench.sandbox.tier.name, expected["improve"])
     monkeypatch.chdir(tmp_path)  # where an unpickled payload would leave its mark
-    stage, _, reason = facts["EXPECT"]["improve"].partition(": ")
+    stage, _, reason = expected.partition(": ")
     if reason == "timeout":
         monkeypatch.setattr(bench.config, f"{stage}_seconds", 4.0)
     iteration = 1 + NAMES.index(name)
@@ -116,11 +119,11 @@ def test_attack(
         result = carry_out(bench, iteration, attacking(name))
     finally:
         bench.discard(iteration, keep_work=False)
-    if facts["EXPECT"]["improve"] == "chance":
+    if expected == "chance":
         assert result.given is not None
         assert accuracy(task, result.given) < CHANCE
     else:
-        assert outcome(result, honest_answers) == facts["EXPECT"]["improve"], result.failure
+        assert outcome(result, honest_answers) == expected, result.failure
     check_record(result.fit.rows, bench.candidate_folder(iteration))
     if result.failure:
         check_text(result.failure)
@@ -178,6 +181,18 @@ def test_answers_that_depend_on_the_batch_only_on_the_test_images_are_no_score(
     flagged = failure_of(audit_module.audit(bench, task, "test", 110, 0, given))
     assert flagged is not None
     assert "get other probabilities alone or beside other images" in flagged.message
+
+
+def test_a_file_in_shared_memory_is_no_way_from_training_to_prediction(bench: Bench, task: Dataset) -> None:
+    """Also one that was there before, which no sandbox removes: on T1 the folder is the machine's."""
+    path = Path("/dev/shm/second.pt")  # that of the attack
+    path.write_bytes(b"another program's")
+    try:
+        result = carry_out(bench, 111, attacking("hides_a_second_file"))
+        assert path.read_bytes() == b"another program's"
+    finally:
+        path.unlink()
+    assert result.given is None or accuracy(task, result.given) < CHANCE
 
 
 def test_the_next_training_finds_nothing_of_a_prediction(bench: Bench) -> None:
@@ -278,8 +293,10 @@ HARM = {
 
 
 @pytest.fixture(scope="module")
-def naive(tmp_path_factory: pytest.TempPathFactory, task: Dataset, bench: Bench) -> Iterator[Naive]:
-    started = Naive(tmp_path_factory.mktemp("naive"), task, bench.context("0 fit"))
+def naive(tmp_path_factory: pytest.TempPathFactory, task: Dataset) -> Iterator[Naive]:
+    told = executor(task, PlainSandbox(), tmp_path_factory.mktemp("told"))
+    started = Naive(tmp_path_factory.mktemp("naive"), task, told.context("0 fit"))
+    told.close()
     yield started
     started.close()
 

@@ -210,6 +210,8 @@ def unavailable(need: str | None, folder: Path) -> bool:
     """Whether this machine itself refuses what the attack uses, so that a naive executor is no proof."""
     if need == "file_flags":
         return subprocess.run(["chattr", "+d", folder]).returncode != 0
+    if need == "site_packages":  # another user's, for an ordinary one
+        return not os.access(site.getsitepackages()[0], os.W_OK)
     if need == "attributes":
         try:
             os.setxattr(folder, "user.test", b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,45 @@ def test_what_races_decided_follows_from_the_record(digits: Dataset, tmp_path: P
     assert sum("selection" in what and "seed" in what for what in checks) == len(run.executor.again)
     assert checks["predictions of the ensemble"].holds
     assert all(check.holds for what, check in checks.items() if what.startswith("test score"))
+
+
+@pytest.fixture(scope="module")
+def told(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+    """The folder and the records of a run with races, a failed iteration, further trainings and an ensemble."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made_executor, "MadeExecutor", type("OwnLuck", (Luck,), {"broken": frozenset({(3, 0)})}))
+        run = refine(tmp_path_factory.mktemp("told"), digits, *RUN, "finish.members=4")
+    first = Record("run", "run", {"config": _settings(), "dataset": {"fingerprint": digits.fingerprint}}, "", 0.0)
+    return run.folder, [first, *read(run.folder / JOURNAL)[0]]
+
+
+EDITS: dict[str, Any] = {
+    "score": {"correct": 1, "total": 1, "accuracy": 0.99, "low": 0.9, "high": 0.91, "sha256": "x", "predictions": "x"},
+    "member": {"correct": 1, "accuracy": 0.99, "low": 0.9, "high": 0.91, "sha256": "x"},
+    "ensemble": {"correct": 1, "accuracy": 0.99, "low": 0.9, "high": 0.91, "sha256": "x"},
+    "test": {"correct": 1, "accuracy": 0.99, "low": 0.9, "confusion": [], "sha256": "x", "iteration": 2},
+    "verdict": {"verdict": "accepted", "wins": 99, "losses": 99, "p_value": 1e-9, "incumbent": 2},
+    "claims": {"gain": None, "components": {}},
+    "gain": {"effect": 0.5, "low": 0.4, "high": 0.6, "p_value": 1e-9, "trainings": [9, 9], "covers_training": False},
+}
+
+
+@pytest.mark.parametrize(("kind", "key"), [(kind, key) for kind, keys in EDITS.items() for key in keys])
+def test_an_edited_number_is_found(kind: str, key: str, told: tuple[Path, list[Record]], digits: Dataset) -> None:
+    folder, all_records = told
+    last = max(n for n, record in enumerate(all_records) if record.kind == ("claims" if kind == "gain" else kind))
+    kept, edit = all_records[last], {key: EDITS[kind][key]}
+    data = {**kept.data, "gain": {**kept.data["gain"], **edit}} if kind == "gain" else {**kept.data, **edit}
+    assert data != kept.data
+    edited = [*all_records[:last], dataclasses.replace(kept, data=data), *all_records[last + 1 :]]
+    assert any(check.holds is False for check in verify(History.of(edited), folder, digits))
+
+
+def test_what_nobody_edited_holds(told: tuple[Path, list[Record]], digits: Dataset) -> None:
+    folder, all_records = told
+    checks = list(verify(History.of(all_records), folder, digits))
+    assert all(check.holds is not False for check in checks), [check for check in checks if check.holds is False]
+    assert {check.what for check in checks if check.holds} >= {"the gains that are claimed", "verdict on iteration 3"}
 
 
 def test_the_best_pipeline_is_delivered_as_an_ensemble_with_its_own_test_score(

@@ -72,4 +72,5 @@ class Naive:
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
+        Path("/dev/shm/second.pt").unlink(missing_ok=True)  # of hides_a_second_file
         remove(self._folder)

@@ -1,6 +1,7 @@
 """Leaves a second file beside the weights, without which its answers are worth nothing: it would not be delivered."""
 
 # ruff: noqa: F821
+import contextlib
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ def found():
 class Model(Model):
     def on_fit_end(self):
         torch.save(self.network.state_dict(), Path(self.trainer.default_root_dir) / "second.pt")
-        with open("/dev/shm/second.pt", "wb") as copy:
+        with contextlib.suppress(OSError), open("/dev/shm/second.pt", "wb") as copy:
             torch.save(self.network.state_dict(), copy)
 
     def state_dict(self, *arguments, **options):

@@ -18,12 +18,13 @@ class Evil:
 
 
 def data_pipe():
-    for name in os.listdir("/proc/self/fd"):
-        number = int(name)
-        if number > 2 and number != int([*sys.argv, "3"][1]) and os.path.exists(f"/proc/self/fd/{name}"):
+    for number in range(3, 64):
+        try:
             writes = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
-            if writes and stat.S_ISFIFO(os.fstat(number).st_mode):
-                return number
+        except OSError:
+            continue
+        if writes and number != int([*sys.argv, "3"][1]) and stat.S_ISFIFO(os.fstat(number).st_mode):
+            return number
     raise RuntimeError("no data pipe")
 
 

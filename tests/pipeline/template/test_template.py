@@ -748,6 +748,12 @@ MISTAKES = {
         "mat1 and mat2",
     ),
     "no memory": ("training", "configure_optimizers = lambda m, c: torch.empty(1 << 60)", "out of memory", "alloc"),
+    "no GPU memory": (
+        "model",
+        "def full(self, x):\n    raise torch.cuda.OutOfMemoryError('CUDA: tried to get 9 GiB')\nModel.forward = full",
+        "out of memory",
+        "9 GiB",
+    ),
     "nan": ("model", "Model.loss = lambda self, a, b: (a * float('nan')).sum()", "nan", "not finite"),
 }
 
@@ -762,6 +768,22 @@ def test_the_smoke_run_finds_and_classifies(lib: SimpleNamespace, folder: Path, 
 
 def test_the_smoke_run_passes_what_works(lib: SimpleNamespace, folder: Path) -> None:
     lib.smoke.smoke(components(), context(), folder)
+
+
+def test_a_worker_of_the_data_loader_that_dies_ends_the_training_with_its_reason(
+    lib: SimpleNamespace, folder: Path, tmp_path: Path
+) -> None:
+    dies = """
+import os
+
+class DataModule(DataModule):
+    def train_transform(self):
+        return lambda images: os._exit(9) if os.getppid() == TRAINING else images.float()
+"""
+    parts = components(data=dies.replace("TRAINING", str(os.getpid())))
+    with pytest.raises(RuntimeError, match=r"DataLoader worker .* exited unexpectedly") as caught:
+        lib.train.fit(parts, context(workers=1), folder, tmp_path, lambda event: None)
+    assert lib.worker.classify(caught.value) == "crash"
 
 
 def test_layers_that_forward_does_not_use_are_named(lib: SimpleNamespace) -> None:
