@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,6 +52,20 @@ THREE_FILES = (
 )
 
 Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What an engineer is told beside the sources. `error`: what the last version failed with, which is to be repaired.
+
+    The sources then hold that version, unless `fresh`: then the engineer starts again from what stood before.
+    """
+
+    plan: str = ""
+    feedback: str = ""
+    log: str = ""  # of the training of the pipeline that is revised
+    error: Failure | None = None
+    fresh: bool = False
 
 
 class NoUsableReply(Exception):
@@ -98,27 +113,20 @@ class Team:
         component: Component,
         iteration: int,
         sources: Mapping[str, str],
-        plan: str = "",
-        feedback: str = "",
-        error: Failure | None = None,
-        fresh: bool = False,
-        log: str = "",
+        told: Assignment | None = None,
     ) -> str:
-        """The source of one component. `error` is what its last version failed with (a repair), `log` the training log
-        of the pipeline that it revises.
-
-        `sources` then holds that version, unless `fresh`: then the engineer starts again from what stood before.
-        """
+        """The source of one component, beside (or in the place of) those that there are."""
+        told = told or Assignment()
         role = ENGINEER_OF[component]
         prompt = self._prompts.render(
             role,
             component=component,
             sources=sources,
-            plan=plan,
-            feedback=feedback,
-            error=error,
-            fresh=fresh,
-            log=log,
+            plan=told.plan,
+            feedback=told.feedback,
+            error=told.error,
+            fresh=told.fresh,
+            log=told.log,
             **self._fixed,
         )
         expected = f"one fenced python block with the whole {component}.py, and no other code block"

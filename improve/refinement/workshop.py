@@ -15,7 +15,7 @@ import numpy as np
 
 from improve.agents import views
 from improve.agents.parsing import Proposal
-from improve.agents.team import NoUsableReply, Team
+from improve.agents.team import Assignment, NoUsableReply, Team
 from improve.config.schema import StrategyConfig
 from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason
 from improve.execution.length import Length
@@ -112,7 +112,7 @@ class Workshop:
         self.plan = self.team.plan(iteration, self._last_failure)
         sources: dict[str, str] = {}
         for component in COMPONENTS:
-            sources[component] = self.team.engineer(component, iteration, dict(sources), plan=self.plan)
+            sources[component] = self.team.engineer(component, iteration, dict(sources), Assignment(plan=self.plan))
         return Pipeline(**sources)
 
     def single_prompt(self, iteration: int) -> Pipeline:
@@ -159,7 +159,7 @@ class Workshop:
     def _revised(self, iteration: int, component: Component, proposal: Proposal) -> str:
         incumbent = self._require_incumbent()
         before, log = _sources(incumbent.pipeline), views.training_log(incumbent.log)
-        return self.team.engineer(component, iteration, before, feedback=proposal.feedback, log=log)
+        return self.team.engineer(component, iteration, before, Assignment(feedback=proposal.feedback, log=log))
 
     # ------------------------------------------------------------------ from a candidate to its verdict
 
@@ -208,9 +208,8 @@ class Workshop:
                 del sources[broken]
                 if self.incumbent:
                     sources[broken] = self.incumbent.pipeline.source(broken)
-            source = self.team.engineer(
-                broken, iteration, sources, plan=self.plan, feedback=candidate.feedback, error=failure, fresh=fresh
-            )
+            told = Assignment(self.plan, candidate.feedback, error=failure, fresh=fresh)
+            source = self.team.engineer(broken, iteration, sources, told)
             pipeline = pipeline.with_component(broken, source)
         raise AssertionError("the loop returns")
 

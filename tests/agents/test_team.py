@@ -12,7 +12,7 @@ import pytest
 
 from improve.agents.brief import Brief
 from improve.agents.prompts import PromptSet
-from improve.agents.team import NoUsableReply, Team
+from improve.agents.team import Assignment, NoUsableReply, Team
 from improve.config.compose import config_from
 from improve.domain import Reason
 from improve.record.journal import JOURNAL, Journal, read
@@ -53,7 +53,7 @@ def last_prompt(server: ScriptedServer) -> str:
 )
 def test_a_re_ask_quotes_the_problem_and_says_what_is_expected(tmp_path: Path, bad: str | Answer, quoted: str) -> None:
     with team(tmp_path, bad, GOOD) as (one, server):
-        assert "batch_size = 64" in one.engineer("training", 1, SOURCES, feedback="go")
+        assert "batch_size = 64" in one.engineer("training", 1, SOURCES, Assignment(feedback="go"))
     assert len(server.asked) == 2
     assert quoted in last_prompt(server)
     assert "Expected: one fenced python block with the whole training.py" in last_prompt(server)
@@ -73,7 +73,7 @@ def test_a_re_ask_quotes_the_problem_and_says_what_is_expected(tmp_path: Path, b
 )
 def test_after_so_many_calls_an_iteration_fails(tmp_path: Path, bad: str | Answer, calls: int, reason: Reason) -> None:
     with team(tmp_path, bad) as (one, server), pytest.raises(NoUsableReply) as raised:
-        one.engineer("training", 1, SOURCES, feedback="go")
+        one.engineer("training", 1, SOURCES, Assignment(feedback="go"))
     assert (len(server.asked), raised.value.failure.reason) == (calls, reason)
     records = read(tmp_path / JOURNAL)[0]
     assert [record.data["attempt"] for record in records] == list(range(calls))
@@ -82,7 +82,7 @@ def test_after_so_many_calls_an_iteration_fails(tmp_path: Path, bad: str | Answe
 
 def test_a_retry_of_the_wire_is_no_re_ask(tmp_path: Path) -> None:
     with team(tmp_path, error(529, "Overloaded"), Answer(reset=True), GOOD) as (one, server):
-        one.engineer("training", 1, SOURCES, feedback="go")
+        one.engineer("training", 1, SOURCES, Assignment(feedback="go"))
     assert len(server.asked) == 3
     assert len(read(tmp_path / JOURNAL)[0]) == 1
 
@@ -133,7 +133,7 @@ def test_that_prompts_are_cut_is_told_once_also_by_a_resumed_run(tmp_path: Path)
     for calls in (1, 2, 3):
         with team(tmp_path, cut) as (one, server):
             for number in range(calls):
-                one.engineer("training", number, SOURCES, feedback="go")
+                one.engineer("training", number, SOURCES, Assignment(feedback="go"))
         assert len(server.asked) == 1
     told = [bool(record.data["said"]) for record in read(tmp_path / JOURNAL).records]
     assert told == [True, False, False]
