@@ -122,8 +122,9 @@ def test_pretrained_weights_go_along_only_if_the_model_names_them(tmp_path: Path
     weights = {name: {"file": str(file), "mean": [0.5], "std": [0.5]} for name in (PACKAGE_MODEL, "resnet18")}
     best = exported(tmp_path, BACKBONE, weights)
     context = json.loads((best / "context.json").read_text())
-    assert context["pretrained"] == {PACKAGE_MODEL: {"file": "pretrained/w.safetensors", "mean": [0.5], "std": [0.5]}}
-    assert (best / "pretrained" / "w.safetensors").read_bytes() == b"pretrained"
+    copied = f"pretrained/{PACKAGE_MODEL}.safetensors"
+    assert context["pretrained"] == {PACKAGE_MODEL: {"file": copied, "mean": [0.5], "std": [0.5]}}
+    assert (best / copied).read_bytes() == b"pretrained"
     assert not (exported(tmp_path, "", weights) / "pretrained").exists()
 
 
@@ -135,7 +136,7 @@ def test_an_exported_model_predicts_where_its_pretrained_start_is_gone(lib: Simp
     lib.train.save_weights(trained.state_dict(), tmp_path / "work")
     (tmp_path / "w.safetensors").write_bytes(b"")
     best = exported(tmp_path, BACKBONE, gone)
-    (best / "pretrained" / "w.safetensors").unlink()
+    (best / "pretrained" / f"{PACKAGE_MODEL}.safetensors").unlink()
     (tmp_path / "w.safetensors").unlink()
     context = lib.context.Context.load(best / "context.json")
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
