@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 from improve.config.compose import config_from
 from improve.display import make_display
 from improve.display.progress import STAGES
+from improve.record.journal import Journal
 from improve.session.opening import Order
 from improve.session.session import Session
 
@@ -18,6 +20,7 @@ def test_the_imports_are_not_taken_for_the_preparation_of_the_images(tmp_path: P
     display.phase = lambda iteration, stage, detail="": stages.append(stage)  # type: ignore[method-assign]
     session = Session(Order.of(config), time.monotonic())
     session.folder.mkdir(parents=True)
-    session._prepare(display).close()
+    with closing(Journal(session.folder)) as journal:
+        session._prepare(journal, display)[0].close()
     assert stages[-1] == "starting"
     assert "preparing" not in STAGES["starting"]
