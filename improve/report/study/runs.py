@@ -166,7 +166,7 @@ def _state(history: History) -> tuple[State, str]:
         return "failed", f"no pipeline could be scored ({one_line(history.finished['reason'], 120)})"
     if test["failure"]:
         return "failed", f"no test score ({one_line(test['failure']['message'], 120)})"
-    return "scored", one_line(history.finished["reason"], 120) if history.ended_by_budget else ""
+    return "scored", one_line(history.finished["reason"], 120).rstrip(".") if history.ended_by_budget else ""
 
 
 def _accuracy(test: TestRecord | None) -> float | None:
