@@ -98,7 +98,7 @@ def _data(history: History, dataset: Dataset | None) -> Iterator[Check]:
     if not same and history.run.get("code") != code_hash():
         same, said = (
             None,
-            "the version of improve that made the run prepared them in another way; scores hold or do not",
+            "the version of improve that made the run prepared them in another way",
         )
     yield Check("images and labels", same, said)
 
