@@ -199,7 +199,7 @@ def prepare(bank: Bank) -> None:
         import torchvision.transforms.v2  # noqa: F401
     import benchmarks.bank.training  # noqa: F401
 
-    product.template("components", "predict", "train")
+    product.template("components", "classifier", "train")
 
 
 def refit_folder(bank: Bank, task: Task) -> Path:

@@ -119,7 +119,9 @@ def train(job: Job, context_values: dict[str, Any], folders: dict[str, Path], pr
     `probabilities`: the record also holds what the pipeline predicts, for studies of ensembles: the classes of each set
     of weights, and the probabilities of one, because they are large.
     """
-    train_module, components, context_module, predict = product.template("train", "components", "context", "predict")
+    train_module, components, context_module, classifier = product.template(
+        "train", "components", "context", "classifier"
+    )
     began = time.process_time()
     sys.path.insert(0, str(folders["pipeline"]))
     context = context_module.Context.from_dict(context_values)
@@ -141,7 +143,7 @@ def train(job: Job, context_values: dict[str, Any], folders: dict[str, Path], pr
         weights = folders["work"] if way == "best" else folders["work"] / way
 
         def predicted(images: Iterator[np.ndarray], weights: Path = weights) -> np.ndarray:
-            return np.concatenate(list(predict.probabilities(parts, context, weights, images)))
+            return np.concatenate(list(classifier.probabilities(parts, context, weights, images)))
 
         # A pipeline's own average is what is validated, and the best epoch may be the last one.
         same = way == "last" and not refit and record["best_epoch"] == len(curve)

@@ -52,7 +52,7 @@ class Supply:
         if fetching:
             fetch_weights(executor, note)
         recorded = past.get("weights", {}) if past else None
-        on_demand = may_fetch(config) if recorded is None else bool(recorded.get("on_demand"))
+        on_demand = may_fetch(config, fetching) if recorded is None else bool(recorded.get("on_demand"))
         weights = usable_weights(executor, cache)
         if on_demand and fetching and required and not covered(required, weights):
             try:
@@ -129,10 +129,13 @@ def _said(fetched: list[dict[str, Any]]) -> str:
     return f"fetched the pretrained weights of {', '.join(named)}" if named else ""
 
 
-def may_fetch(config: Config) -> bool:
-    """Whether weights may be fetched on demand: allowed, wanted by somebody, and the hub answers."""
+def may_fetch(config: Config, asking: bool) -> bool:
+    """Whether weights may be fetched on demand: allowed, wanted by somebody, and the hub answers.
+
+    Not `asking` (a dry run, a prompt that is looked at): nobody is reached, so it is taken for granted that it would.
+    """
     executor = config.executor
     asked = (config.llm, *config.role_llms.values())
     if not (executor.pretrained and executor.weights_on_demand) or all(m.model.startswith("offline/") for m in asked):
         return False  # the rule-based expert builds on what is at hand
-    return hub.answers()
+    return not asking or hub.answers()
