@@ -61,7 +61,7 @@ def test_a_recipe_trains_and_its_script_does(recipe: str, folder: Path, cache: P
     )  # fmt: skip
     lib.train.fit(modules(recipe), context, folder, tmp_path, lambda event: None)
     images = np.load(folder / "images.npy")
-    rows = np.concatenate(list(lib.predict.probabilities(modules(recipe), context, tmp_path, iter([images]))))
+    rows = np.concatenate(list(lib.classifier.probabilities(modules(recipe), context, tmp_path, iter([images]))))
     assert np.isfinite(rows).all()
     assert rows.shape == (64, 4)
     file = str(folder / "both.npz")

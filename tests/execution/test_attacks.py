@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from improve.agents.team import Assignment
 from improve.config.schema import StrategyConfig
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Verdict
@@ -238,8 +239,9 @@ class Roles:
         self.shown: list[str] = []
         self.source = ""
 
-    def engineer(self, component: str, iteration: int, sources: Any, **told: Any) -> str:
-        self.shown += [told["error"].message, told["error"].detail]
+    def engineer(self, component: str, iteration: int, sources: Any, told: Assignment) -> str:
+        assert told.error is not None
+        self.shown += [told.error.message, told.error.detail]
         return self.source
 
     def summary(self, iteration: int, step: str, diff: str) -> str:

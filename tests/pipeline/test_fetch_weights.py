@@ -127,12 +127,13 @@ def test_a_model_that_names_them_gets_them_within_the_limit(hub: WeightsHub, fil
         }
     ]
     assert said[-1] == f"fetching {RESNET}: {file.stat().st_size / 1e6:.0f} of {file.stat().st_size / 1e6:.0f} MB"
-    too_large, unknown, pickled = (one["failure"]["message"] for one in refused)
+    too_large, unknown, absent = (one["failure"]["message"] for one in refused)
     assert "of executor.weights_limit_gib 0.00 GiB are left" in too_large
     assert f"At hand: {RESNET}" in too_large
     assert not any(f"GET /timm/{VIT}" in asked and "safetensors" in asked for asked in hub.asked)
     assert "no model of timm (did you mean" in unknown
-    assert "no safetensors" in pickled
+    assert absent.startswith("model.py: no pretrained weights for vit_base_patch16_clip_224.openai: config.json of timm")
+    assert "404" in absent
     assert not any(asked.endswith(".bin") for asked in hub.asked)
 
 
