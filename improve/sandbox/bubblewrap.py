@@ -82,7 +82,10 @@ def _mounts(launch: Launch) -> list[str]:
         # the folders above: bubblewrap's own are closed to all but their owner
         for folder in reversed(path.parents):
             if folder not in made:
-                arguments += ["--perms", "0755", "--dir", str(folder)]
+                # Folders in the scratch folder would be the program's own to write to, where it runs as our user.
+                own = folder.parent == SCRATCH
+                arguments += ["--perms", "0755", "--tmpfs" if own else "--dir", str(folder)]
+                hiding += ["--remount-ro", str(folder)] if own else []
                 made.add(folder)
         if modes[path] == "--tmpfs":
             arguments += ["--perms", "1777", "--size", str(launch.limits.disk_bytes), "--tmpfs", str(path)]

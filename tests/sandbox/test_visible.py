@@ -15,7 +15,7 @@ import pytest
 
 from improve.config.schema import Config, DatasetConfig
 from improve.errors import ConfigError
-from improve.sandbox import Sandbox, shown_in
+from improve.sandbox import Launch, Limits, Sandbox, bubblewrap, shown_in
 from improve.sandbox.guarded import LandlockSandbox, PlainSandbox
 from improve.sandbox.packages import packages
 from improve.sandbox.tier3 import BubblewrapSandbox
@@ -172,3 +172,12 @@ def test_what_would_be_seen_is_refused_with_a_fix(tmp_path: Path) -> None:
         require_hidden(LandlockSandbox(), secrets_of(config, outside, outside))
     require_hidden(PlainSandbox(), secrets_of(config, inside, inside))
     require_hidden(BubblewrapSandbox(), secrets_of(Config(), outside, outside))
+
+
+def test_folders_that_lead_to_what_is_shown_cannot_be_written_in_the_scratch_folder() -> None:
+    """Where the program runs as our user, folders that bubblewrap makes are its own, unless they are mounted."""
+    shown = bubblewrap.SCRATCH / "project" / "components"
+    limits = Limits(1 << 30, 1 << 24, 1 << 16)
+    command = " ".join(bubblewrap.command(Launch(cwd=shown, readable=[shown], limits=limits), 3, 4, 5))
+    folder, mounted = f"--tmpfs {shown.parent} ", f"--ro-bind {shown} "
+    assert command.index(folder) < command.index(mounted) < command.index(f"--remount-ro {shown.parent} ")
