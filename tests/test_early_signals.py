@@ -34,6 +34,7 @@ def test_it_ends_with_a_sentence(program: str, moment: float, tmp_path: Path) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # a shell's background jobs ignore it
     )
     while not listens(process, signal.SIGTERM):
         assert process.poll() is None

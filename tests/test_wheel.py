@@ -70,4 +70,4 @@ def test_it_runs_from_any_folder(installed: Path, tmp_path: Path) -> None:
 
 def test_it_installs_the_console_script(installed: Path) -> None:
     entry = next(installed.glob("*.dist-info")) / "entry_points.txt"
-    assert "improve = improve.cli:main" in entry.read_text()
+    assert "improve = improve.cli:start" in entry.read_text()

@@ -159,7 +159,7 @@ def told(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     """The folder and the records of a run with races, a failed iteration, further trainings and an ensemble."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(made_executor, "MadeExecutor", type("OwnLuck", (Luck,), {"broken": frozenset({(3, 0)})}))
-        run = refine(tmp_path_factory.mktemp("told"), digits, *RUN, "finish.members=4")
+        run = refine(tmp_path_factory.mktemp("told"), digits, *RUN, "finish.members=5")
     first = Record("run", "run", {"config": _settings(), "dataset": {"fingerprint": digits.fingerprint}}, "", 0.0)
     return run.folder, [first, *read(run.folder / JOURNAL)[0]]
 
