@@ -24,6 +24,8 @@ from tests.support.scripted_llm import Answer, Asked, ScriptedServer, completion
 pytestmark = pytest.mark.slow
 
 MOST_WRITTEN = 1000
+# A dry run takes it for granted that the hub of weights answers; whether it does is not to matter here.
+OFFLINE = "executor.weights_on_demand=false"
 
 
 def reply(system: str, user: str) -> str:
@@ -77,6 +79,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Runs
             "llm.usd_per_million_input=1",
             "llm.usd_per_million_output=10",
             "strategy.iterations=2",
+            OFFLINE,
             f"run_dir={made.folder}",
         )
         made.improve("dry", *live, "dry_run=true", "llm.api_key_env=NOT_SET_ANYWHERE")
@@ -88,7 +91,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Runs
         (poison / "__init__.py").write_text("raise ImportError('a replay needs no litellm')")
         path = os.pathsep.join([str(poison.parent), str(ROOT)])
         replay = ("llm=replay", f"llm.cassette={made.folder}", "strategy.iterations=0", f"run_dir={folder / 'replay'}")
-        made.improve("replay", *replay, "executor.fit_seconds=25", "budget.usd=0.0001", PYTHONPATH=path)
+        made.improve("replay", *replay, OFFLINE, "executor.fit_seconds=25", "budget.usd=0.0001", PYTHONPATH=path)
         yield made
 
 
