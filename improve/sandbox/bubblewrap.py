@@ -21,7 +21,6 @@ NOBODY: Final = 65534
 SCRATCH: Final = Path("/tmp")
 NEEDED: Final = ("bwrap", "prlimit", "setpriv")
 _FILES_OPEN: Final = 4096
-_USUAL_TASKS: Final = 300  # of a sandbox: one with less is not to be short of them because of others
 _SANDBOXES: Final = 4  # that may start after one, and grow, before it is short of threads
 # The kernel's memory killer takes the sandbox first; bubblewrap's additions to the environment go. A shell, since this
 # must happen inside and cost no interpreter.
@@ -110,7 +109,7 @@ def rlimits(limits: Limits) -> dict[str, int]:
     """Set inside: outside they would hit bubblewrap itself."""
     tasks = limits.tasks  # the kernel counts threads as well
     if os.geteuid() == 0:  # the kernel counts all sandboxes together, also other runs': they run as the same user
-        tasks = usage.threads_of(NOBODY) + _SANDBOXES * max(tasks, _USUAL_TASKS)
+        tasks = usage.threads_of(NOBODY) + _SANDBOXES * tasks
     return {
         "RLIMIT_CORE": 0,
         "RLIMIT_FSIZE": limits.disk_bytes,

@@ -24,7 +24,8 @@ from improve.sandbox.values import Launch, Limits, Tier
 _log = logging.getLogger(__name__)
 
 _PROBE_SECONDS: Final = 30.0
-_PROBE_LIMITS: Final = Limits(memory_bytes=1 << 30, disk_bytes=1 << 24, output_bytes=1 << 16, processes=16)
+# As many processes as a pipeline may have: with less, it would be the first to suffer from a fork bomb beside it.
+_PROBE_LIMITS: Final = Limits(memory_bytes=1 << 30, disk_bytes=1 << 24, output_bytes=1 << 16)
 _ALLOW_NAMESPACES: Final = (
     "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1 "
     "kernel.apparmor_restrict_unprivileged_userns=0; in a container: "
