@@ -73,15 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("data", help="look at the images of a dataset before anything is spent", add_help=False)
 
-    predict = commands.add_parser("predict", help="the class of new images, by the best pipeline of a run")
-    predict.add_argument("run", type=Path, help="folder of the run")
-    predict.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
-    predict.add_argument("-o", "--out", type=Path, help="CSV file (default: printed)")
-    predict.add_argument("--top-k", type=_positive, default=1, metavar="K", help="the K likeliest classes (default: 1)")
-    predict.add_argument("--probabilities", action="store_true", help="also the probability of every class")
-    predict.add_argument("--sandbox", choices=("require", "auto", "off"), default="auto", help="default: auto")
-    predict.set_defaults(work=_predict)
-
+    _add_predict(commands.add_parser("predict", help="the class of new images, by the best pipeline of a run"))
     _add_export(
         commands.add_parser("export", help="the best pipeline of a run as an ONNX file, checked with onnxruntime")
     )
@@ -127,6 +119,16 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--config-dir", type=Path, help="folder with your own options, as of a run")
     doctor.set_defaults(work=_doctor)
     return parser
+
+
+def _add_predict(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument("run", type=Path, help="folder of the run")
+    predict.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
+    predict.add_argument("-o", "--out", type=Path, help="CSV file (default: printed)")
+    predict.add_argument("--top-k", type=_positive, default=1, metavar="K", help="the K likeliest classes (default: 1)")
+    predict.add_argument("--probabilities", action="store_true", help="also the probability of every class")
+    predict.add_argument("--sandbox", choices=("require", "auto", "off"), default="auto", help="default: auto")
+    predict.set_defaults(work=_predict)
 
 
 def _data(arguments: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from improve.config.schema import DatasetConfig, ExecutorConfig
 from improve.datasets import Dataset, prepare
-from improve.execution.local import derived_seed
+from improve.execution.replicates import derived_seed
 from improve.expert.engineer import write
 from improve.expert.recipe import DataRecipe, ModelRecipe, TrainingRecipe, changed
 from improve.pipeline.export import TEMPLATE

@@ -6,12 +6,15 @@ prompt that quoted them exactly would make the runs drift apart.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import yaml
+
+from improve.domain import Pipeline
 
 TRIED_LENGTH, OLD_TRIED_LENGTH = 400, 150
 NOTE_LENGTH = 300
@@ -168,3 +171,12 @@ def _one_digit(number: int) -> int:
 
 def _short(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def diff(old: Pipeline, new: Pipeline) -> str:
+    """The unified diff of the components that differ."""
+    lines: list[str] = []
+    for name in new.changed(old):
+        before, after = old.source(name).splitlines(), new.source(name).splitlines()
+        lines += difflib.unified_diff(before, after, f"before/{name}.py", f"after/{name}.py", lineterm="", n=2)
+    return "\n".join(lines)

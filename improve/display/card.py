@@ -24,6 +24,7 @@ from improve.display.sentences import (
     tokens_used,
     unpriced,
     warnings,
+    with_interval,
 )
 from improve.display.terminal import Writer
 from improve.display.text import count, interval, money, one_line, percent, time_taken
@@ -147,7 +148,7 @@ def _cost(history: History) -> list[Row]:
 def _tested(test: TestRecord) -> str:
     if test["failure"]:
         return f"no score ({one_line(test['failure']['message'])})"
-    return f"{percent(test['accuracy'])} accuracy, 95% interval {interval(test['low'], test['high'])}"
+    return with_interval(test)
 
 
 def _gained(history: History) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import errno
-import hashlib
 import math
 import shutil
 import threading
@@ -32,6 +31,7 @@ from improve.execution.cell import TEMPLATE, Cell, limits_of, new_zygote
 from improve.execution.length import Length
 from improve.execution.place import Place
 from improve.execution.predictions import BadPredictions, parse_predictions
+from improve.execution.replicates import REFIT, derived_seed, fit_phase, suffix, training_stage
 from improve.execution.status import ROW_KEYS, amount, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
 from improve.execution.whole import whole_context, write_whole
@@ -43,7 +43,6 @@ from improve.sandbox import Sandbox, Zygote, remove
 GRACE_SHARE, GRACE_SECONDS = 0.5, 30.0
 CELLS = "cells"  # folder in a run's, of what cells see while they run
 WHOLE = "whole"  # folder in a run's, of the images of a refit while it lasts
-REFIT = -1  # number, among a pipeline's replicates, of its training on all images but the test images
 FITTING: tuple[Kind, ...] = ("smoke", "fit", "samples")  # see the training images
 # A link, a folder, a pipe or a socket; more bytes than are allowed; closed to us.
 NOT_WEIGHTS = (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG, errno.EACCES)
@@ -378,38 +377,9 @@ class LocalExecutor:
             csv.DictWriter(file, ROW_KEYS).writerow(row)
 
 
-def training_stage(replicate: int) -> str:
-    """What the display says of a training: "training", "training (seed 2)", "training (all images but the test's)"."""
-    if replicate == REFIT:
-        return "training (all images but the test's)"
-    return f"training (seed {replicate + 1})" if replicate else "training"
-
-
-def fit_phase(iteration: int, replicate: int = 0) -> str:
-    """What the seed of a training is derived from, beside the run's."""
-    return f"{iteration} fit{suffix(replicate)}"
-
-
-def suffix(replicate: int) -> str:
-    """What the names of a replicate's files and steps end in; "" for a first training."""
-    if replicate == REFIT:
-        return "-refit"
-    return f"-r{replicate}" if replicate else ""
-
-
 def hard_limit(fit_seconds: float) -> float:
     """Seconds after which a training is ended by force."""
     return fit_seconds + max(GRACE_SECONDS, GRACE_SHARE * fit_seconds)
-
-
-def derived_seed(seed: int, phase: str) -> int:
-    """A seed below 2³¹ from the run's and the phase, so that resuming needs no saved generator."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {phase}".encode()).digest()[:4], "big") >> 1
-
-
-def subset_size(total: int) -> int:
-    """How many selection images an audit predicts again."""
-    return min(total, max(32, min(512, total // 4)))
 
 
 def _progress(row: Mapping[str, Any], planned: float | None) -> str:

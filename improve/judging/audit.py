@@ -16,8 +16,9 @@ import numpy as np
 
 from improve.datasets import Dataset
 from improve.domain import Failure, Reason, Split
-from improve.execution.local import LocalExecutor, derived_seed, subset_size
+from improve.execution.local import LocalExecutor
 from improve.execution.predictions import Probabilities
+from improve.execution.replicates import derived_seed
 
 # Rounding differs between batches: by less than this where an answer depends on its own image alone.
 NOISE = 0.02
@@ -61,3 +62,8 @@ def _sample(labels: np.ndarray, seed: int, what: str) -> np.ndarray:
     secret = hashlib.sha256(labels.tobytes()).hexdigest()
     generator = np.random.default_rng(derived_seed(seed, f"{what} audit {secret}"))
     return generator.permutation(len(labels))[: subset_size(len(labels))]
+
+
+def subset_size(total: int) -> int:
+    """How many selection images an audit predicts again."""
+    return min(total, max(32, min(512, total // 4)))

@@ -16,8 +16,8 @@ import numpy as np
 
 from improve.config.schema import FinishConfig
 from improve.domain import Failure
-from improve.execution.local import REFIT, suffix
 from improve.execution.predictions import Probabilities
+from improve.execution.replicates import REFIT, suffix
 from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import answers, load_predictions, save_predictions, score
 from improve.judging.standings import Entry

@@ -17,8 +17,9 @@ import numpy as np
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.execution.length import Length
-from improve.execution.local import Fit, LocalExecutor, suffix
+from improve.execution.local import Fit, LocalExecutor
 from improve.execution.predictions import Probabilities
+from improve.execution.replicates import suffix
 from improve.execution.warm import Key
 from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import Answers, answers, load_predictions, save_predictions, score

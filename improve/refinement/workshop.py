@@ -6,9 +6,7 @@ Every step that asks a model or runs code goes through `Journal.once`, so that a
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,40 +21,16 @@ from improve.execution.local import Fit
 from improve.execution.warm import Key
 from improve.judging.acceptance import Further, Judgement, Rule, without_comparison
 from improve.judging.claims import Change
-from improve.judging.scoring import Answers, confusions
+from improve.judging.scoring import confusions
 from improve.judging.standings import Entry, Standings
 from improve.refinement import samples
+from improve.refinement.attempt import Attempt, Incumbent
 from improve.refinement.trials import Again, Parent, Trials
 from improve.strategies import Candidate, Strategy
 from improve.strategies.strategy import ALL
 
 MAX_DIFF = 6000  # characters of a diff that the summarizer is shown
 MAX_REFUSALS = 3  # iterations in a row that the language model declines, after which a run ends
-
-
-@dataclass(frozen=True)
-class Incumbent:
-    """The best pipeline so far."""
-
-    iteration: int
-    pipeline: Pipeline
-    log: views.TrainingLog
-    length: Length  # of its training
-    answers: Answers  # of its first training, on the selection images
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What became of a candidate: as far as it came, and the failure that ended it."""
-
-    iteration: int
-    candidate: Candidate | None
-    component: str
-    feedback: str = ""
-    fit: Fit | None = None
-    answers: Answers | None = None  # of its first training
-    entry: Entry | None = None
-    failure: Failure | None = None
 
 
 class Workshop:
@@ -385,7 +359,7 @@ class Workshop:
             shown["failure"] = step.reason
         # A candidate that has no score is not compared with anything.
         compared = attempt.candidate if attempt.failure is None else None
-        diff = _diff(before.pipeline, compared.pipeline) if before and compared else ""
+        diff = views.diff(before.pipeline, compared.pipeline) if before and compared else ""
         try:
             return self.team.summary(step.iteration, views.dump(shown), diff[:MAX_DIFF])
         except NoUsableReply as error:
@@ -417,11 +391,3 @@ def _sources(pipeline: Pipeline) -> Mapping[str, str]:
 
 def _one_component(name: str) -> Component:
     return next(component for component in COMPONENTS if component == name)
-
-
-def _diff(old: Pipeline, new: Pipeline) -> str:
-    lines: list[str] = []
-    for name in new.changed(old):
-        before, after = old.source(name).splitlines(), new.source(name).splitlines()
-        lines += difflib.unified_diff(before, after, f"before/{name}.py", f"after/{name}.py", lineterm="", n=2)
-    return "\n".join(lines)

@@ -11,7 +11,9 @@ import numpy as np
 from improve.domain import Failure, Split
 from improve.execution.cell import new_zygote
 from improve.execution.delivered import predict_delivered
-from improve.execution.local import CELLS, REFIT, LocalExecutor, suffix
+from improve.execution.local import CELLS, LocalExecutor
+from improve.execution.replicates import REFIT, suffix
+from improve.refinement.finish import mean_of
 
 
 def compare_delivered(executor: LocalExecutor, best: Path, iteration: int, members: Sequence[int]) -> dict[str, Any]:
@@ -35,6 +37,6 @@ def compare_delivered(executor: LocalExecutor, best: Path, iteration: int, membe
     if isinstance(given, Failure):
         return {**record, "differing": images, "difference": None, "note": given.message}
     files = (f"{split}-{iteration:03d}{suffix(replicate)}.npy" for replicate in members)
-    scored = np.mean([np.load(executor.folder / "predictions" / file) for file in files], axis=0)
+    scored = mean_of([np.load(executor.folder / "predictions" / file) for file in files])
     differing = int((given.argmax(axis=1) != scored.argmax(axis=1)).sum())
     return {**record, "differing": differing, "difference": float(np.abs(given - scored).max()), "note": ""}

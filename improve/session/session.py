@@ -23,7 +23,8 @@ from improve.display import Display, make_display, print_end_card
 from improve.errors import BudgetError, Interrupted, LLMError, RunChanged, RunFailed
 from improve.execution import machine
 from improve.execution.cell import new_zygote
-from improve.execution.local import LocalExecutor, fit_phase, hard_limit
+from improve.execution.local import LocalExecutor, hard_limit
+from improve.execution.replicates import fit_phase
 from improve.judging.rules import configured
 from improve.pipeline.architecture import informed, required_architecture
 from improve.pipeline.export import export, used_pretrained

@@ -26,9 +26,7 @@ UNTIMED_SECONDS = 30.0
 ENDING_SECONDS = 5.0  # the export and the page
 # Steps during which a process of the sandbox holds the GPU.
 ON_GPU = ("check", "training", "score", "audit", "test", "member", "refit", "refit_test")
-
-
-TRAININGS = ("training", "refit")
+TRAININGS = ("training", "refit")  # what budget.trainings counts
 
 
 class Step(Protocol):
@@ -231,5 +229,7 @@ class Budget:
 
 def _up(value: float, digits: int) -> str:
     """A number that is not below `value`, with so many digits."""
+    if isinstance(value, int):
+        return str(value)
     step = 10**-digits
     return f"{(value // step + 1) * step:.{digits}f}"

@@ -22,10 +22,10 @@ from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Verdict
 from improve.execution import local, machine
 from improve.execution.cell import Cell
-from improve.execution.local import derived_seed, subset_size
+from improve.execution.replicates import derived_seed
 from improve.judging import audit as audit_module
 from improve.judging.acceptance import Paired
-from improve.judging.audit import failure_of
+from improve.judging.audit import failure_of, subset_size
 from improve.judging.scoring import Answers
 from improve.record.journal import Journal, Record
 from improve.refinement.trials import Trials

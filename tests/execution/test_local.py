@@ -21,8 +21,10 @@ from improve.domain import COMPONENTS, Failure, Reason
 from improve.errors import Interrupted
 from improve.execution import cell, local, machine
 from improve.execution.length import Length
-from improve.execution.local import REFIT, WHOLE, LocalExecutor, derived_seed, subset_size
+from improve.execution.local import WHOLE, LocalExecutor
+from improve.execution.replicates import REFIT, derived_seed
 from improve.execution.status import MAX_LINE, MAX_LINES, MAX_TOTAL, StatusReader, clean, count, epoch_row, failure_of
+from improve.judging.audit import subset_size
 from improve.pipeline.export import WEIGHTS
 from improve.record.journal import Record
 from improve.sandbox import Sandbox, choose, remove
