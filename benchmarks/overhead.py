@@ -3,8 +3,8 @@
     python -m benchmarks.overhead RUN [--cells N]
 
 From the journal of a run, an iteration a line, seconds: the wall time from the end of the iteration before to its own
-end; the calls to models; the fit; the prediction; the checks (smoke runs) and audits; and the rest, which is ours. With
-`--cells N`, also what the start of a cell costs, the median of N: in wall time, and with the processor time of all
+end; the calls to models; the fit; the prediction; the checks (smoke runs) and audits; and the rest, which is ours. Then,
+how much of the time limit the trainings used that were to fill it. With `--cells N`, also what the start of a cell costs, the median of N: in wall time, and with the processor time of all
 processes. An iteration starts four to six of them, most while a training runs.
 """
 
@@ -14,7 +14,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +54,13 @@ def of_iterations(records: Iterable[Record]) -> list[dict[str, float]]:
     return found
 
 
+def limits_used(records: Sequence[Record]) -> list[float]:
+    """Of each training that was planned to fill its time limit, the share of it that the training took."""
+    limit = float(records[0].data["config"]["executor"]["fit_seconds"])
+    trained = [record.data for record in records if record.kind == "training" and record.data.get("step_seconds")]
+    return [data["fit_seconds"] / limit for data in trained if data["planned_steps"] == data["steps_that_fit"]]
+
+
 def cell_starts(sandbox: Sandbox, times: int) -> tuple[float, float]:
     """Median wall and processor seconds of the start and the end of a cell."""
     wall, used = [], []
@@ -81,13 +88,18 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--cells", type=int, default=0)
     arguments = parser.parse_args()
-    found = of_iterations(journal.read(arguments.run / journal.JOURNAL)[0])
+    records = journal.read(arguments.run / journal.JOURNAL)[0]
+    found = of_iterations(records)
     names = ("wall", *PARTS, "rest")
     print("  ".join(f"{name:>8}" for name in names))
     for parts in found:
         print("  ".join(f"{parts[name]:8.2f}" for name in names))
     if found:
         print(f"rest: median {statistics.median(parts['rest'] for parts in found):.2f} s an iteration")
+    shares = limits_used(records)
+    if shares:
+        low, middle = min(shares), statistics.median(shares)
+        print(f"time limit: {len(shares)} trainings to fill it used {low:.0%} at least, {middle:.0%} in the median")
     if arguments.cells:
         sandbox = choose("auto")
         wall, used = cell_starts(sandbox, arguments.cells)
