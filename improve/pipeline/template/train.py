@@ -51,6 +51,7 @@ def fit(
     warnings.filterwarnings("ignore", ".*LeafSpec.*")
     warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # a frozen backbone is, on purpose
     warnings.filterwarnings("ignore", "ReduceLROnPlateau conditioned on metric")
+    warnings.filterwarnings("ignore", "The `srun` command is available")  # on a cluster's node
     pl.seed_everything(context.seed, workers=True, verbose=False)
     context = context.replace(steps=SMOKE_STEPS) if smoke else context
     preparation = Preparation(context, out, started)

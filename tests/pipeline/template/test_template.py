@@ -596,8 +596,11 @@ def test_a_training_says_nothing_that_nobody_can_act_on(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     recwarn: pytest.WarningsRecorder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A frozen backbone is in eval mode on purpose, and workers and cores are not the engineers' to choose."""
+    """A frozen backbone is in eval mode on purpose; workers, cores and a cluster are not the engineers' to choose."""
+    (tmp_path / "srun").touch(mode=0o755)  # what shows Lightning that Slurm is there
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     frozen = "\n\nclass Model(Model):\n    def __init__(self, context):\n        super().__init__(context)\n"
     frozen += "        self.first.eval().requires_grad_(False)\n"
     Fit(lib, folder, tmp_path, components(model=frozen))
