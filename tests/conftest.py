@@ -8,9 +8,9 @@ import pytest
 
 # Files that take minutes go first: a file is one worker's work, and begun last they would be all that still runs.
 LONGEST = (
-    "test_resume.py", "test_run.py", "test_executor_attacks.py", "test_readme.py", "test_executor.py",
-    "test_offline_smoke.py", "test_offline_run.py", "test_llm_run.py", "test_cassette_model.py",
-    "test_offline_expert.py",
+    "test_crash_points.py", "test_ordinary_crash_points.py", "test_resume.py", "test_promises.py", "test_full_disk.py",
+    "test_fetch_weights.py", "test_run.py", "test_attacks.py", "test_alone.py", "test_tracking.py", "test_pace.py",
+    "test_doctor.py", "test_readme.py", "test_races.py", "test_retry.py", "test_dry_run.py", "test_cassette_model.py",
 )  # fmt: skip
 
 

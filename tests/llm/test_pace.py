@@ -53,6 +53,7 @@ def test_sixteen_processes_keep_the_requests_of_a_minute(tmp_path: Path) -> None
     assert at[-1] - at[0] > 0.8 * 31 * 0.25
 
 
+@pytest.mark.slow
 def test_sixteen_processes_keep_the_tokens_of_a_minute(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
     with played(completion("ready", usage=usage)) as server:

@@ -155,7 +155,7 @@ FAULTS = {
     ),
     "kill -9 within any record": (
         "the same",
-        "tests/test_crash_points.py::test_an_ordinary_users_run_that_is_torn_within_every_record_ends_as_a_whole_one",
+        "tests/test_ordinary_crash_points.py::test_an_ordinary_users_run_that_is_torn_within_every_record_ends_as_a_whole_one",
     ),
     "a torn last line": ("cut, and noted", f"{JOURNAL}::test_a_torn_last_line_is_cut"),
     "a damaged line in the middle": (

@@ -53,6 +53,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=env, timeout=280)
 
 
+@pytest.mark.slow
 def test_the_pipeline_learns_the_classes_of_other_folders(best: Path, tmp_path: Path) -> None:
     photos = images(tmp_path / "photos", {"dark": 30, "light": 30})
     done = python(best, "train.py", "--data", str(photos), "--seconds", "60")
@@ -92,7 +93,10 @@ print(json.dumps({**answers, "classes": classifier.classes, "own": sys.modules["
 """
 
 
-@pytest.mark.parametrize("counts", [{"a": 1, "b": 1}, {"a": 2, "b": 1, "c": 3}, {"a": 40, "b": 2}])
+SLOWER = [pytest.param(counts, marks=pytest.mark.slow) for counts in ({"a": 2, "b": 1, "c": 3}, {"a": 40, "b": 2})]
+
+
+@pytest.mark.parametrize("counts", [{"a": 1, "b": 1}, *SLOWER])
 def test_few_images_are_enough_to_train_on(best: Path, tmp_path: Path, counts: dict[str, int]) -> None:
     photos = images(tmp_path / "photos", counts)
     done = python(best, "train.py", "--data", str(photos), "--seconds", "20")
