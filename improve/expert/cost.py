@@ -150,8 +150,9 @@ def measured_slowness(log: Log, task: Task, present: Recipes) -> float:
     done = changed(present.training, {"epochs": log.epochs}) if log.epochs else present.training
     expected = share_used(Recipes(present.data, present.model, done), task)
     measured = [log.time_used] if log.time_used else []
-    if log.fitting and log.epochs and not present.model.thaw:
+    if log.fitting and log.epochs and not present.model.thaw and not computed_once(present):
         # The epochs that fit were computed for nearly all of the limit, from steps that were tried out.
+        # Not so where features come first: of what they take, these epochs know nothing.
         measured.append(PLANNED_SHARE * log.epochs / log.fitting)
     if not measured or expected <= 0:
         return 1.0

@@ -129,6 +129,15 @@ def test_the_log_corrects_the_estimate() -> None:
     assert cost.measured_slowness(Log(), TASK, recipes) == 1
 
 
+def test_where_features_come_first_the_epochs_that_fit_say_nothing_of_the_speed() -> None:
+    """A classifier on kept features has hundreds of epochs in a limit that the features alone fill to two thirds."""
+    frozen = ModelRecipe(family="pretrained", name="tf_efficientnet_lite0", frozen=1.0, probe=True)
+    recipes = Recipes(DataRecipe(), frozen, TrainingRecipe(epochs=3))
+    expected = cost.share_used(recipes, TASK)
+    log = Log(time_used=0.7, epochs=3, planned=3, fitting=257)
+    assert cost.measured_slowness(log, TASK, recipes) == pytest.approx(0.7 / expected)
+
+
 @pytest.mark.parametrize("side", [8, 16, 32, 64, 128, 224])
 def test_residual_networks_fit_their_budget_and_grow_with_it(side: int) -> None:
     last = 0.0
