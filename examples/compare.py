@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 from components import load_components
 from context import Context
-from predict import probabilities
+from classifier import probabilities
 from train import fit
 here, folder, test = map(Path, sys.argv[1:4])
 context, components = Context.load(here / "context.json"), load_components()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,10 @@ def test_scripts_use_nothing_of_the_template() -> None:
         if file.stem in ("script", "plain"):
             names = {node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)}
             assert not any(str(name).split(".")[0] in ("improve", "template", "augment") for name in names)
+
+
+@pytest.mark.slow
+def test_recipes_are_compared_with_their_scripts(folder: Path) -> None:
+    command = [sys.executable, "-m", "examples.compare", str(folder), "airbench", "--seconds", "8"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert re.fullmatch(r"airbench  seed 0  components \d+\.\d%  script \d+\.\d%\n", done.stdout), done.stderr
