@@ -4,7 +4,6 @@ from torch import nn
 
 class Model(ImageClassifier):
     label_smoothing = 0.1
-    probe = True
     views = "mirrored"
 
     def __init__(self, context):

@@ -25,6 +25,7 @@ BATCH = 64
 # Of the time limit that computing features may take: where nothing but what stands on them is left to learn; where
 # some layers are; with those of mirrored images; and if the machine becomes slower meanwhile.
 WHOLE_SHARE, PART_SHARE, MIRRORED_SHARE, AT_LAST = 0.8, 0.6, 0.45, 0.85
+START_SHARE = 0.2  # where they are for the classifier's start alone
 DISK_SHARE = 0.5  # of what a training may write
 FEW = 2000  # images that a model's own start is shown
 # Largest difference between logits of features that were kept in 16 bits and computed anew, as a share of how much
@@ -123,13 +124,14 @@ class Preparation:
         # Held-out images first: where there is no time for all, it learns from as many as there is time for.
         rows = np.concatenate([data.validation_rows, chance.permutation(learnt)])
         found, labels = [], []
+        share = WHOLE_SHARE if model.always_frozen() == len(backbone.units) or data.features else START_SHARE
         for some in _parts(rows):
             with torch.no_grad():
                 images = data.pixels(some) if data.features is None else data.features.of(some)
                 found.append(backbone(images.to(_device(model))).float().cpu())
             labels.append(torch.from_numpy(data.labels[some]))
             enough = len(found) * BATCH > 2 * len(data.validation_rows)
-            if enough and self._used() > WHOLE_SHARE * self.context.fit_seconds:
+            if enough and self._used() > share * self.context.fit_seconds:
                 break
         return fitted_head(torch.cat(found), torch.cat(labels), len(data.validation_rows), model.context.num_classes)
 

@@ -225,6 +225,22 @@ def test_a_probe_starts_the_classifier_at_the_best_linear_one(
     assert right[True] > 0.9 > right[False]
 
 
+@pytest.mark.parametrize(("frozen", "share"), [(1.0, 1.0), (0.0, 0.4)])
+def test_where_the_backbone_learns_the_start_of_its_classifier_takes_a_small_part_of_the_time(
+    lib: SimpleNamespace, task: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    frozen: float, share: float,
+) -> None:  # fmt: skip
+    """Half of the time is over, for instance because images are slow: more than that is for the training."""
+    monkeypatch.setattr(lib.preparing, "BATCH", 8)
+    monkeypatch.setattr(lib.preparing.Preparation, "_used", lambda self: 0.5 * self.context.fit_seconds)
+    parts = components(model=BACKBONE.replace("frozen = 1.0", f"frozen = {frozen}; probe = True"))
+    data, model = parts.build_data(task), parts.build_model(task)
+    data.attach(folder)
+    lib.preparing.Preparation(task, tmp_path, 0.0).apply(model, data)
+    # The first few images are looked at twice more where features are kept, to see whether that pays.
+    assert (parts.model.Model.seen >= share * 80) == (frozen == 1.0)
+
+
 def test_a_probe_without_a_classifier_is_named(lib: SimpleNamespace, task: Any, folder: Path, tmp_path: Path) -> None:
     model = BACKBONE.replace("frozen = 1.0", "probe = True").replace("nn.Linear(self", "nn.Bilinear(3, self")
     model = model.replace("self.classifier(self.backbone(images))", "self.backbone(images)[:, :4]")
