@@ -3,9 +3,10 @@
     python -m benchmarks.overhead RUN [--cells N]
 
 From the journal of a run, an iteration a line, seconds: the wall time from the end of the iteration before to its own
-end; the calls to models; the fit; the prediction; the checks (smoke runs) and audits; and the rest, which is ours. Then,
-how much of the time limit the trainings used that were to fill it. With `--cells N`, also what the start of a cell costs, the median of N: in wall time, and with the processor time of all
-processes. An iteration starts four to six of them, most while a training runs.
+end; the calls to models; the fit; the prediction; the checks (smoke runs) and audits; and the rest, which is ours. Then
+how much of the time limit those trainings used that were to fill it. With `--cells N`, also what the start of a cell
+costs, the median of N: in wall time, and with the processor time of all processes. An iteration starts four to six of
+them, most while a training runs.
 """
 
 from __future__ import annotations
