@@ -96,8 +96,16 @@ def notes(table: Table) -> list[str]:
 
 
 def endings(table: Table) -> list[str]:
-    """Why runs have no score, or ended early: a sentence each."""
-    return [one_line(f"{run.name}: {run.why}.") for run in table.runs if run.why]
+    """Why runs have no score, or ended early: a sentence for each reason."""
+    names: dict[str, list[str]] = {}
+    for run in table.runs:
+        if run.why:
+            names.setdefault(run.why, []).append(run.name)
+    return [one_line(f"{_named(same)}: {why}.") for why, same in names.items()]
+
+
+def _named(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {count(len(names) - 1, 'other run')}"
 
 
 def _departures(table: Table) -> list[str]:

@@ -78,6 +78,9 @@ def test_a_cell_says_what_its_runs_say(tmp_path: Path) -> None:
     assert "price unknown" in shown(other).cost
     assert any("no pipeline could be scored" in ending for ending in endings(table))
     assert "4 with a score, 1 failed, 1 unfinished" in story(table)[0]
+    trials(tmp_path, "table4", [None], llm="o3", dataset="cifar10")
+    (ending,) = (one for one in endings(table_of(tmp_path)) if "no pipeline could be scored" in one)
+    assert " and 1 other run: " in ending, "a reason is said once"
     assert "and an unknown price (1 run)" in story(table)[1]
 
 
