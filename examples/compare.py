@@ -83,6 +83,7 @@ def context(place: Path, seconds: float, seed: int) -> dict[str, Any]:
         "height": images.shape[1], "width": images.shape[2], "channels": images.shape[3],
         "mean": sample.mean((0, 1, 2)).tolist(), "std": sample.std((0, 1, 2)).tolist(),
         "train_images": len(labels), "images_per_class": counts.tolist(), "seed": seed, "fit_seconds": seconds,
+        "refit": True,  # the scripts learn from all images, too
         "accelerator": "cpu", "pretrained": pretrained(cache_folder(None)),
     }  # fmt: skip
 
