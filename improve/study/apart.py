@@ -94,7 +94,7 @@ class Apart:
             sent = Path(self._answer).read_bytes()
         finally:
             self.stop()
-            self._wait_for_end()
+            self.ended()
             Path(self._answer).unlink(missing_ok=True)
         if sent:
             answered = pickle.loads(sent)
@@ -107,7 +107,8 @@ class Apart:
         if self._process.poll() is None:
             self._process.terminate()
 
-    def _wait_for_end(self) -> None:
+    def ended(self) -> None:
+        """Wait for the end of the process, and make one if it takes too long."""
         try:
             self._process.wait(GRACE)
         except subprocess.TimeoutExpired:

@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from improve.config.invocation import install_extra
+from improve.config.invocation import install_extra, run_command
 from improve.errors import ConfigError
 from improve.record.folders import folder_of, make_folder
 from improve.study.apart import GRACE, Apart, Task
@@ -109,7 +109,10 @@ class SlurmLauncher(StudyLauncher):
                 jobs = [executor.submit(_Job(task)) for task in tasks]
         except (FailedJobError, ValueError, NameError) as error:
             said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-            raise ConfigError(f"Slurm does not take the jobs: {said}", "see the keys in docs/scale.md") from None
+            keys = run_command("hydra/launcher=slurm", "--cfg", "hydra", "--package", "hydra.launcher")
+            raise ConfigError(
+                f"Slurm does not take the jobs: {said}", f"set hydra.launcher.KEY=VALUE; these there are: {keys}"
+            ) from None
         return {task.name: job.job_id for task, job in zip(tasks, jobs, strict=True)}
 
     def _wait(self, jobs: set[str]) -> None:

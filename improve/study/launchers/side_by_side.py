@@ -65,4 +65,4 @@ class JoblibLauncher(StudyLauncher):
         for run in running:
             run.stop()
         for run in running:
-            run.outcome()
+            run.ended()
