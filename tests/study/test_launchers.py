@@ -117,14 +117,28 @@ def test_ray_goes_on_by_itself_with_a_run_whose_worker_died(launcher: str, tmp_p
 
 @pytest.mark.parametrize("launcher", [SLURM])
 class TestSlurm:
-    def test_a_requeued_job_goes_on_by_itself(self, launcher: str, tmp_path: Path, cache: Path) -> None:
+    @pytest.mark.parametrize("taken_by", ["requeue", "preemption", "node"])
+    def test_a_job_that_is_taken_away_goes_on_by_itself(
+        self, launcher: str, taken_by: str, tmp_path: Path, cache: Path
+    ) -> None:
         with scripted_study(tmp_path, cache, seeds=2) as study:
             process = study.start(*options(launcher))
             _, worker = study.in_training()
-            subprocess.run(["scontrol", "requeue", _job_of(worker)], check=True)
-            output, _ = process.communicate(timeout=600)
+            job = _job_of(worker)
+            if taken_by == "requeue":
+                _slurm("scontrol", "requeue", job)
+            elif taken_by == "preemption":
+                urgent = ["--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 3"]
+                _slurm("sbatch", "--parsable", *urgent)
+            else:
+                node = os.uname().nodename
+                _slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+                _wait_until_gone(worker)
+                _slurm("scontrol", "update", f"nodename={node}", "state=resume")
+            output, _ = process.communicate(timeout=800)
             assert process.returncode == 0, output
             assert "2 done" in output
+            assert _slurm("scontrol", "show", "job", job).count("Restarts=1"), output
             study.check_all_finished()
 
     def test_a_job_at_its_time_limit_is_queued_again(self, launcher: str, tmp_path: Path, cache: Path) -> None:
@@ -132,7 +146,7 @@ class TestSlurm:
             process = study.start(*options(launcher))
             _, worker = study.in_training()
             # What Slurm sends 90 seconds before the limit.
-            subprocess.run(["scancel", "--signal", "USR2", _job_of(worker)], check=True)
+            _slurm("scancel", "--signal", "USR2", _job_of(worker))
             output, _ = process.communicate(timeout=600)
             assert process.returncode == 0, output
             study.check_all_finished()
@@ -148,6 +162,10 @@ class TestSlurm:
             assert "Slurm: 0 submitted, 2 submitted before" in output
             assert psutil.pid_exists(worker) or "2 done" in output
             study.check_all_finished()
+
+
+def _slurm(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def _job_of(worker: int) -> str:

@@ -4,6 +4,7 @@
 #   apt-get install munge slurmctld slurmd slurm-client
 #   bash tests/support/one_node_slurm.sh start|stop
 #
+# A job of the partition `urgent` takes the place of those in `main`, which have 10 seconds to end.
 # All that Slurm writes lies in /var/lib/one-node-slurm. Jobs are ended by their processes (no cgroups), and nothing is
 # kept of those that have ended: accounting would need a database, and improve asks for none.
 set -euo pipefail
@@ -34,7 +35,10 @@ MinJobAge=300
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 NodeName=$(hostname) CPUs=$(nproc) RealMemory=$(($(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024 - 1024)) State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=10
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
 END
 }
 

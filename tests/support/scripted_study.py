@@ -75,7 +75,7 @@ class ScriptedStudy:
         path = run / JOURNAL
         return read(path).records if path.is_file() else []
 
-    def in_training(self, within: float = 200) -> tuple[Path, int]:
+    def in_training(self, within: float = 400) -> tuple[Path, int]:
         """A run in the middle of its first training, and its process."""
         until = time.monotonic() + within
         while time.monotonic() < until:

@@ -6,12 +6,13 @@ import importlib.util
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from improve.config.invocation import install_extra
 from improve.errors import ConfigError
-from improve.study.apart import GRACE, Apart, Task
+from improve.study.apart import Apart, Task
 from improve.study.launchers.launcher import StudyLauncher
 from improve.study.outcome import Outcome, State
 
@@ -21,13 +22,13 @@ STORE_BYTES = 100 * 2**20  # what travels are settings and outcomes
 class RayLauncher(StudyLauncher):
     """`address`: of a cluster (HOST:PORT, or auto: the one this machine belongs to); None: a Ray of this study's own.
 
-    Each run asks for `num_cpus` and `num_gpus`. One whose worker or node dies is begun again `max_retries` times, and
-    goes on where its journal ends.
+    Each run asks for `num_cpus` and `num_gpus` (None: 1 where the cluster has any). One whose worker or node dies is
+    begun again `max_retries` times, and goes on where its journal ends.
     """
 
-    def __init__(self, address: str | None, num_cpus: float, num_gpus: float, max_retries: int) -> None:
+    def __init__(self, address: str | None, num_cpus: float, num_gpus: float | None, max_retries: int) -> None:
         self._address, self._retries = address, max_retries
-        self._resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
+        self._resources = {"num_cpus": num_cpus, **({} if num_gpus is None else {"num_gpus": num_gpus})}
         self.several_machines = address is not None
 
     def check(self) -> None:
@@ -41,13 +42,15 @@ class RayLauncher(StudyLauncher):
             remote = ray.remote(max_retries=self._retries, **self._resources)(_carried_out)
             print(f"Ray: {cluster}", flush=True)
             asked = {remote.remote(task): task for task in tasks}
-            try:
-                return [_outcome(reference, task) for reference, task in asked.items()]
-            except BaseException:
-                for reference in asked:
-                    ray.cancel(reference)
-                ray.wait(list(asked), num_returns=len(asked), timeout=GRACE)
-                raise
+            # Another thread waits: an exception of a signal in the middle of Ray's own code would be a SystemError.
+            with ThreadPoolExecutor(1) as waiting:
+                outcomes = waiting.submit(lambda: [_outcome(reference, task) for reference, task in asked.items()])
+                try:
+                    return outcomes.result()
+                except BaseException:
+                    for reference in asked:
+                        ray.cancel(reference)
+                    raise
 
     @contextmanager
     def _connected(self) -> Iterator[str]:
@@ -59,7 +62,8 @@ class RayLauncher(StudyLauncher):
 
         own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
         try:
-            ray.init(self._address, logging_level=logging.WARNING, **(own if self._address is None else {}))
+            # Without an address Ray would take any cluster that it finds on this machine.
+            ray.init(self._address or "local", logging_level=logging.WARNING, **({} if self._address else own))
         except (ConnectionError, ValueError) as error:
             raise ConfigError(
                 f"Ray has no cluster at {self._address}: {str(error).splitlines()[0]}",
@@ -67,6 +71,7 @@ class RayLauncher(StudyLauncher):
             ) from None
         try:
             there = ray.cluster_resources()
+            self._resources.setdefault("num_gpus", min(1, there.get("GPU", 0)))
             for name, key in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
                 if self._resources[name] > there.get(key, 0):
                     raise ConfigError(
