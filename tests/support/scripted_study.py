@@ -43,7 +43,7 @@ class ScriptedStudy:
         small = ["dataset=digits", "strategy.iterations=1", f"executor.fit_seconds={seconds}", "executor.threads=1"]
         seeds = f"seed=range({self.seeds})"
         plain = ["finish=single", "acceptance=paired", "study=cluster", f"outputs={self.outputs}"]
-        return subprocess.Popen(
+        self._last = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
@@ -60,6 +60,7 @@ class ScriptedStudy:
             text=True,
             env={**os.environ, "IMPROVE_CACHE": str(self.cache)},
         )
+        return self._last
 
     def done(self, *arguments: str, within: float = 500) -> tuple[int, str]:
         """Exit code and output of the command, once it has ended."""
@@ -79,6 +80,7 @@ class ScriptedStudy:
         """A run in the middle of its first training, and its process."""
         until = time.monotonic() + within
         while time.monotonic() < until:
+            assert self._last.poll() is None, self._last.communicate()[0]
             for run in self.runs:
                 kinds = [record.kind for record in self.records(run)]
                 holder = re.match(r"process (\d+) ", (run / LOCK).read_text()) if (run / LOCK).is_file() else None
