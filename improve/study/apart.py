@@ -34,6 +34,7 @@ from improve.study.probe import require_locks
 
 GRACE = 60.0  # seconds that a run has to end its trainings and close its journal
 PATIENCE = 30.0  # … and that the process of an earlier attempt has to leave the run's folder
+LOOK = 0.2  # seconds between looks at the process
 UNKNOWN_SIGNAL = "a signal"
 
 
@@ -90,7 +91,10 @@ class Apart:
     def outcome(self) -> Outcome:
         """Wait for the run's end. Whatever ends the waiting (an exception of a signal's) ends the run, too."""
         try:
-            self.code = self._process.wait()
+            # In steps: what Ray ends a task with does not wake a wait without end.
+            while (code := self._process.poll()) is None:
+                time.sleep(LOOK)
+            self.code = code
             sent = Path(self._answer).read_bytes()
         finally:
             self.stop()

@@ -42,7 +42,8 @@ SLURM = pytest.param(
 )
 OPTIONS = {
     "joblib": (),
-    "ray": ("hydra.launcher.num_cpus=1",),
+    # A Ray that is there already may be used: on a busy machine none can be started, since it waits 30 seconds alone.
+    "ray": (f"hydra.launcher.address={os.environ.get('IMPROVE_TEST_RAY', 'null')}",),
     "slurm": ("hydra.launcher.cpus_per_task=1", "hydra.launcher.poll_seconds=1", "hydra.launcher.mem_gb=2"),
 }
 
@@ -134,7 +135,8 @@ class TestSlurm:
                 node = os.uname().nodename
                 _slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
                 _wait_until_gone(worker)
-                _slurm("scontrol", "update", f"nodename={node}", "state=resume")
+                # It may have come back by itself.
+                subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], capture_output=True)
             output, _ = process.communicate(timeout=800)
             assert process.returncode == 0, output
             assert "2 done" in output
@@ -146,7 +148,7 @@ class TestSlurm:
             process = study.start(*options(launcher))
             _, worker = study.in_training()
             # What Slurm sends 90 seconds before the limit.
-            _slurm("scancel", "--signal", "USR2", _job_of(worker))
+            _slurm("scancel", "--signal", "USR2", psutil.Process(worker).environ()["SLURM_JOB_ID"])
             output, _ = process.communicate(timeout=600)
             assert process.returncode == 0, output
             study.check_all_finished()
@@ -169,7 +171,9 @@ def _slurm(*command: str) -> str:
 
 
 def _job_of(worker: int) -> str:
-    return psutil.Process(worker).environ()["SLURM_JOB_ID"]
+    """ARRAY_TASK: the number of an array's last job is that of the whole array, too."""
+    known = psutil.Process(worker).environ()
+    return f"{known['SLURM_ARRAY_JOB_ID']}_{known['SLURM_ARRAY_TASK_ID']}"
 
 
 def _wait_until_gone(process: int) -> None:

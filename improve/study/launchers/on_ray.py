@@ -69,6 +69,13 @@ class RayLauncher(StudyLauncher):
                 f"Ray has no cluster at {self._address}: {str(error).splitlines()[0]}",
                 "give another hydra.launcher.address=HOST:PORT, or start one: ray start --head",
             ) from None
+        except Exception as error:
+            if type(error) is not Exception:  # Ray's own for a start of which it has waited 30 seconds in vain
+                raise
+            raise ConfigError(
+                f"Ray could not be started: {str(error).splitlines()[0]}",
+                "start one when this machine is less busy: ray start --head; then add hydra.launcher.address=auto",
+            ) from None
         try:
             there = ray.cluster_resources()
             self._resources.setdefault("num_gpus", min(1, there.get("GPU", 0)))

@@ -144,7 +144,7 @@ class _Job:
         if run.code == STOPPED:
             # Preempted, with time to end in peace: a job that ended by itself would not be queued again.
             until = time.monotonic() + TAKEN_AFTER
-            while time.monotonic() < until and _state(os.environ["SLURM_JOB_ID"]) == "RUNNING":
+            while time.monotonic() < until and _state(_own_job()) == "RUNNING":
                 time.sleep(2)
         return outcome
 
@@ -152,6 +152,12 @@ class _Job:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _own_job() -> str:
+    """The number of an array's last job is that of the whole array, too: jobs of arrays are asked for by both names."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    return f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
 
 
 def _state(job: str) -> str:
