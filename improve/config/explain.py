@@ -17,8 +17,6 @@ FREE = ("llm.parameters.",)  # what is under these keys is the user's to name
 # Hydra's plugins that are packages of their own, by the options that they bring.
 PLUGINS = {
     "hydra/launcher": {
-        "joblib": "hydra-joblib-launcher",
-        "ray": "hydra-ray-launcher",
         "ray_aws": "hydra-ray-launcher",
         "rq": "hydra-rq-launcher",
         "submitit_local": "hydra-submitit-launcher",

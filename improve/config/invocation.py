@@ -28,6 +28,11 @@ def remember(arguments: Sequence[str]) -> None:
     os.environ.setdefault(STARTED_AS, run_command())
 
 
+def typed() -> tuple[str, ...]:
+    """What this process was started with."""
+    return tuple(_typed)
+
+
 def same_again(*more: str) -> str:
     """The command that this process was started by, with further settings instead of its own for the same keys."""
     replaced = tuple(f"{setting.partition('=')[0]}=" for setting in more)

@@ -28,7 +28,8 @@ from improve.config.places import CONF, expanded
 from improve.config.schema import Config
 from improve.errors import ConfigError
 
-GROUPS = frozenset(path.name for path in CONF.iterdir() if path.is_dir())
+HYDRA = "hydra"  # Hydra's own groups
+GROUPS = frozenset(path.name for path in CONF.iterdir() if path.is_dir() and path.name != HYDRA)
 FLAGS = ("-h", "--help", "--hydra-help", "--version", "--resolve", "-r", "--run", "-m", "--multirun", "-sc",
          "--shell-completion", "-i", "--info")  # fmt: skip
 SWEEPS = ("-m", "--multirun", "hydra.mode=MULTIRUN")

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from improve.errors import DataError
+from improve.record.locks import NO_LOCKS, without_locks
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
@@ -82,6 +83,8 @@ def explained(folder: Path) -> Iterator[None]:
                 f"The disk is full: the prepared images do not fit into {folder} ({free:,.0f} MiB free).",
                 "free some space, use a smaller dataset.image_size, or another folder with cache_dir=DIR",
             ) from error
+        if error.errno in NO_LOCKS:
+            raise without_locks(folder, error) from error
         if error.errno in FORBIDDEN:
             raise DataError(
                 f"Prepared images cannot be written to {folder} ({error.strerror}).",

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from improve.errors import InUse, ResumeError, RunChanged
+from improve.record.locks import NO_LOCKS, without_locks
 
 JOURNAL = "journal.jsonl"
 LOCK = "lock"
@@ -221,6 +222,11 @@ def _lock(folder: Path) -> IO[str]:
         held = path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat())
     except BlockingIOError:
         held = False
+    except OSError as error:
+        handle.close()
+        if error.errno in NO_LOCKS:
+            raise without_locks(folder, error) from None
+        raise
     if not held:
         handle.seek(0)
         holder = handle.read().strip() or "another process"

@@ -32,6 +32,7 @@ class Outcome:
     state: State
     note: str = ""
     exit_code: int = 0
+    in_use: bool = False  # another process does it
 
     @classmethod
     def failed(cls, name: str, error: ImproveError) -> Outcome:
@@ -50,7 +51,7 @@ def carry_out(config: Config) -> Outcome:
 
         run(config, resume=None)
     except InUse as error:
-        return Outcome(folder.name, State.SKIPPED, error.what)
+        return Outcome(folder.name, State.SKIPPED, error.what, in_use=True)
     except ImproveError as error:
         print(f"error in {folder.name}: {error}", file=sys.stderr)
         return Outcome.failed(folder.name, error)

@@ -55,7 +55,7 @@ class Plan:
         same = 0
         for overrides in combinations:
             try:
-                config = _config(compose(overrides))
+                config = to_checked(compose(overrides))
             except ConfigError as error:
                 refused.append((" ".join(overrides), error))
                 continue
@@ -89,7 +89,8 @@ def _written(value: Any) -> str:
     return str(Transformer.str(value))
 
 
-def _config(values: DictConfig) -> Config:
+def to_checked(values: DictConfig) -> Config:
+    """The configuration of one run of what Hydra has composed for it. Raises `ConfigError`."""
     own = OmegaConf.masked_copy(values, [str(key) for key in values if key != "hydra"])
     config = to_config(own)
     check(config)

@@ -51,11 +51,18 @@ def print_summary(plan: Plan, outcomes: Sequence[Outcome]) -> None:
 
 
 def raise_failures(outcomes: Sequence[Outcome]) -> None:
-    """Raises `RunsFailed` if any run has failed."""
+    """Raises `RunsFailed` if any run has failed, or did not end."""
     failed = [outcome for outcome in outcomes if outcome.state is State.FAILED]
     if failed:
         raise RunsFailed(
             f"{len(failed)} of {count(len(outcomes), 'run')} failed; what the others did is kept.",
             f"once it is mended, the same command goes on with them: {same_again()}",
             max(outcome.exit_code for outcome in failed),
+        )
+    left = [outcome for outcome in outcomes if outcome.state in (State.STOPPED, State.WAITING)]
+    if left:
+        raise RunsFailed(
+            f"{len(left)} of {count(len(outcomes), 'run')} did not end; what is done is kept.",
+            f"the same command goes on with them: {same_again()}",
+            ImproveError.exit_code,
         )

@@ -16,6 +16,10 @@ from improve.display.text import count
 from improve.errors import DataError, ImproveError, Interrupted
 from improve.record.folders import make_folder, past_of
 from improve.signals import stopped_by_signals
+from improve.study.launchers.launcher import StudyLauncher
+from improve.study.launchers.on_ray import RayLauncher
+from improve.study.launchers.on_slurm import SlurmLauncher
+from improve.study.launchers.side_by_side import JoblibLauncher
 from improve.study.outcome import Outcome, on_record
 from improve.study.plan import Job, Plan, combinations, refuse
 from improve.study.summary import outcomes_of, print_summary, raise_failures
@@ -34,13 +38,15 @@ MANY = 20  # Hydra composes three or four configurations a second on a core that
 
 
 def install() -> None:
-    """Let `StudySweeper` take the place of Hydra's basic sweeper in this process.
+    """Let `StudySweeper` take the place of Hydra's basic sweeper in this process, and make our launchers known.
 
-    Hydra takes sweepers from its own package and from `hydra_plugins` alone; a module of ours there would be loaded by
+    Hydra takes plugins from its own package and from `hydra_plugins` alone; a module of ours there would be loaded by
     every other Hydra program of the environment.
     """
-    name = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
-    Plugins.instance().class_name_to_class[name] = StudySweeper
+    known = Plugins.instance().class_name_to_class
+    known[f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"] = StudySweeper
+    for launcher in (JoblibLauncher, RayLauncher, SlurmLauncher):
+        known[f"hydra_plugins.improve.{launcher.__name__}"] = launcher  # as conf/hydra/launcher/ calls them
 
 
 class StudySweeper(BasicSweeper):
@@ -72,6 +78,8 @@ class StudySweeper(BasicSweeper):
         return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def _carry_out(self, plan: Plan) -> None:
+        if isinstance(self.launcher, StudyLauncher):
+            self.launcher.check()
         outcomes = _finished(plan)
         left = [job for job in plan.jobs if job.folder not in outcomes]
         for folder in {job.folder.parent for job in left}:
@@ -97,12 +105,16 @@ class StudySweeper(BasicSweeper):
     def _estimate(self, plan: Plan) -> None:
         """`dry_run=true`: a line for each run that is left to do, and the sum."""
         from improve.commands.dry_run import DryRun, print_sum
+        from improve.study.estimated import line_of_study
 
         finished = _finished(plan)
         left = [job for job in plan.jobs if job.folder not in finished]
         given: list[Outcome | DryRun] = []
-        for batch in self._batches(left):
-            given += self._launch(batch, left)
+        if isinstance(self.launcher, StudyLauncher):
+            given += [line_of_study(job.config) for job in left]
+        else:
+            for batch in self._batches(left):
+                given += self._launch(batch, left)
         if finished:
             print(f"{count(len(finished), 'run')} of {len(plan.jobs)} ended before and would not be done again")
         print_sum([dry for dry in given if isinstance(dry, DryRun)])
@@ -123,6 +135,8 @@ class StudySweeper(BasicSweeper):
 
     def _launch(self, batch: Sequence[Job], left: Sequence[Job]) -> list[Any]:
         """What the jobs of a batch return, in their order."""
+        if isinstance(self.launcher, StudyLauncher):
+            return self.launcher.carry_out([job.config for job in batch])
         assert self.launcher is not None
         overrides = [[*job.overrides, *self._shown(job)] for job in batch]
         results = self.launcher.launch(overrides, initial_job_idx=left.index(batch[0]))

@@ -84,7 +84,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["~dataset.path"], "fix: dataset.path=null"),
         (["dataset.path=???"], "dataset.path cannot be ???"),
         (["llm=1_5"], "there is no llm=1_5"),
-        (["hydra/launcher=joblib"], "pip install"),
+        (["hydra/launcher=jblib"], "did you mean joblib"),
         (["hydra/sweeper=optuna"], "hydra-optuna-sweeper"),
         (["hydra/launcher=submitit_slurm"], "hydra-submitit-launcher"),
         (["experiment=smok"], "did you mean smoke"),

@@ -11,8 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from improve.errors import DataError, Interrupted
 from improve.record.folders import TRACEBACKS
 from improve.record.journal import JOURNAL, read
@@ -156,11 +154,8 @@ def test_two_studies_at_once_do_each_run_once(tmp_path: Path) -> None:
     assert "2 done, 1 stopped" in output
 
 
-@pytest.mark.timeout(300)
 def test_a_launcher_of_other_processes(tmp_path: Path, cache: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
-    arguments = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "dataset=digits", "strategy=zero_shot"]
-    arguments += ["llm=offline,gpt-4o", "executor.fit_seconds=2", f"outputs={tmp_path}"]
+    arguments = ["-m", "hydra/launcher=joblib", "dataset=digits", "llm=gpt-4o", "seed=range(2)", f"outputs={tmp_path}"]
     done = subprocess.run(
         [sys.executable, "-m", "improve.run", *arguments],
         capture_output=True,
@@ -169,8 +164,9 @@ def test_a_launcher_of_other_processes(tmp_path: Path, cache: Path) -> None:
         timeout=280,
     )
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "1 done, 1 failed" in done.stdout
-    assert re.search(r"failed digits-zero_shot-gpt_4o-\S+: .*OPENAI_API_KEY", done.stdout)
+    assert "2 runs in " in done.stdout
+    assert ": 2 failed" in done.stdout
+    assert re.search(r"failed 2 runs \(digits-iterative-gpt_4o-\S+, …\): .*OPENAI_API_KEY", done.stdout)
 
 
 def test_what_travels_between_processes_arrives() -> None:
