@@ -259,6 +259,13 @@ class ExecutorConfig:
     threads: int | None = key(None, "CPU threads of one training; null: all cores but one")
     workers: int = key(0, "DataLoader workers")
     accelerator: str = key("auto", "what trainings run on", options=("auto", "cpu", "gpu"))
+    devices: int = key(1, "GPUs of one training (accelerator=cpu: processes), which share each of its batches", least=1)
+    strategy: str = key(
+        "auto",
+        "how they share the work, by Lightning's names: ddp (each holds the whole network), fsdp (each holds a part of "
+        "it; GPUs only); auto: ddp where there are several",
+        options=("auto", "ddp", "fsdp"),
+    )
     precision: str = key("auto", "Lightning's names; auto: bf16-mixed where a GPU computes with it, else 32-true")
     memory_gib: float = key(8.0, "of all processes of one training together", least=1)
     disk_gib: float = key(4.0, "of what one training writes")

@@ -221,7 +221,7 @@ def limits_of(config: ExecutorConfig) -> Limits:
     """What one cell may use."""
     return Limits(
         int(config.memory_gib * GIB), int(config.disk_gib * GIB), int(config.output_mib * MIB),
-        shared_memory=config.workers > 0,
+        shared_memory=config.workers > 0 or config.devices > 1, loopback=config.devices > 1,
     )  # fmt: skip
 
 

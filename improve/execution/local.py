@@ -394,6 +394,8 @@ class LocalExecutor:
             "steps": self.config.steps or 0,
             "disk_bytes": limits_of(self.config).disk_bytes,
             "threads": machine.training_threads(self.config),
+            "devices": self.config.devices,
+            "strategy": self.config.strategy,
             "workers": self.config.workers,
             "accelerator": "gpu" if gpu else "cpu",
             "precision": self.config.precision,

@@ -37,18 +37,21 @@ class Workplace:
         """
         if config.executor.name != machine.RAY:
             sandbox = choose(config.sandbox.mode)
+            machine.check_devices(config.executor, sandbox)
             return cls(config, sandbox, machine.description(config.executor), new_zygote() if used else None)
         connection = Connection(config.executor, config.sandbox.mode, say)
         if before and not used:
             return cls(config, NodeSandbox(Tier[before["tier"]]), before["hardware"], connection=connection)
         try:
             offer = connection.survey()
+            sandbox = NodeSandbox(offer.tier, offer.how_to_improve)
+            machine.check_devices(config.executor, sandbox)
         except BaseException:
             connection.close()
             raise
         # The roles are told one thing in a whole run, whichever nodes there are.
         hardware = before["hardware"] if before else offer.hardware
-        return cls(config, NodeSandbox(offer.tier, offer.how_to_improve), hardware, connection=connection)
+        return cls(config, sandbox, hardware, connection=connection)
 
     def executor(
         self,

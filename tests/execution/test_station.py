@@ -29,7 +29,7 @@ from improve.execution.cluster.station import Station
 from improve.execution.cluster.store import Damaged, Store
 from improve.judging.audit import audit
 from improve.pipeline.export import WEIGHTS
-from improve.sandbox import Tier
+from improve.sandbox import Tier, bubblewrap
 from tests.support.bench import executor, honest, make_task
 
 
@@ -272,7 +272,7 @@ def test_a_node_that_cannot_keep_to_a_run_is_refused_in_a_sentence(
 
 
 def test_a_node_where_code_cannot_be_confined_says_so(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(bubblewrap, "NEEDED", ("no-such-program",))
     station = Station(Near(far.executor.config, "require").settings())
     with closing(station):
         what, fix = json.loads(station.report())["error"]
