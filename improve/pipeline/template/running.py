@@ -17,6 +17,7 @@ from device import precision_of, uses_gpu
 from keeping import Keeper, State, copied, copied_state
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
+from pytorch_lightning.strategies import DDPStrategy
 from template import ImageClassifier, ImageDataModule, NonFiniteLoss
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -45,15 +46,27 @@ def trainer(
     )
 
 
+class Thawing(DDPStrategy):
+    """Averages the gradients of all parameters, also of those that are frozen now and thaw later."""
+
+    def _setup_model(self, model: torch.nn.Module) -> Any:
+        frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+        able = [parameter for parameter in frozen if parameter.is_floating_point()]
+        for parameter in able:
+            parameter.requires_grad_(True)  # torch registers no others
+        wrapped = super()._setup_model(model)
+        for parameter in able:
+            parameter.requires_grad_(False)
+        return wrapped
+
+
 def sharing(context: Context) -> dict[str, Any]:
     """The Trainer's arguments for its devices. The loaders give each its part of a batch (`ranks.SharedBatches`)."""
-    several = ranks.size() > 1
-    strategy = "ddp" if context.strategy == "auto" and several else context.strategy
-    if strategy == "ddp" and several:
-        strategy = "ddp_find_unused_parameters_true"  # layers may be frozen, or left out in a step
+    several, strategy = ranks.size() > 1, "fsdp" if context.strategy == "fsdp" else "auto"
     return {
         "devices": ranks.size(),
-        "strategy": strategy if several or strategy == "fsdp" else "auto",
+        # Layers may be frozen, or left out in a step: it is looked up which have gradients to be averaged.
+        "strategy": Thawing(find_unused_parameters=True) if several and strategy == "auto" else strategy,
         "use_distributed_sampler": False,
         "sync_batchnorm": several and uses_gpu(context),  # torch has none for CPUs
     }
