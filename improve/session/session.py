@@ -211,7 +211,7 @@ class Session:
     def _training(self, dataset: Dataset) -> Training:
         """What the budget must know of trainings."""
         counts, executor = dataset.counts, self.config.executor
-        gpus = int(machine.uses_gpu(executor))  # a training holds one
+        gpus = executor.devices if machine.uses_gpu(executor) else 0
         return Training(hard_limit(executor.fit_seconds), gpus, counts["test"] / counts["selection"])
 
     def _export(self, workshop: Workshop) -> None:

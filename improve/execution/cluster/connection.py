@@ -33,10 +33,7 @@ class Offer:
     tier: Tier
     how_to_improve: str
     hardware: str
-
-    @property
-    def description(self) -> str:
-        return self.tier.value
+    nodes: int  # that can take a training
 
 
 class Connection:
@@ -94,7 +91,7 @@ class Connection:
             self._check(one)
         weakest = min(said, key=lambda one: ORDER.index(one["tier"]))
         self.tier = Tier[weakest["tier"]]
-        return Offer(self.tier, weakest["how_to_improve"], f"{said[0]['hardware']}, on a Ray cluster")
+        return Offer(self.tier, weakest["how_to_improve"], f"{said[0]['hardware']}, on a Ray cluster", len(said))
 
     def _wait_for_nodes(self, say: Callable[[str], None]) -> list[dict[str, Any]]:
         """The nodes that have what one training asks for, taken or not."""

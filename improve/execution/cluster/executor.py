@@ -11,18 +11,20 @@ from typing import Any, NoReturn
 
 from improve.datasets.dataset import IMAGES, LABELS
 from improve.datasets.store import file_hash
-from improve.domain import COMPONENTS, Failure, Split
+from improve.domain import COMPONENTS, Failure, Reason, Split
 from improve.errors import ClusterError
 from improve.execution.cell import Outcome
 from improve.execution.cluster.connection import Connection
 from improve.execution.cluster.job import INPUTS, PIPELINE, PRETRAINED, WEIGHTS, Job
-from improve.execution.cluster.post import Lost
+from improve.execution.cluster.post import Lost, Post
 from improve.execution.local import CELLS, FITTING, LOST, LocalExecutor
 from improve.execution.predictions import Probabilities
 from improve.execution.warm import Key, Kind
 from improve.pipeline.export import MAX_WEIGHTS, delivered_weights
 from improve.pipeline.export import WEIGHTS as WEIGHTS_FILE
 from improve.sandbox import Sandbox, Tier
+
+HERE = ("pipeline", "work", "data", "lane")  # what a command says of this machine
 
 
 class NodeSandbox(Sandbox):
@@ -124,6 +126,8 @@ class RemoteCell:
         self._executor, self._kind, self._iteration, self._inputs, self._log = executor, kind, iteration, inputs, log
         self._fetched = executor.folder / CELLS / secrets.token_hex(4)
         self._taken: OSError | None = None
+        self._post: Post | None = None
+        self._killed = False
 
     def run(
         self,
@@ -139,6 +143,8 @@ class RemoteCell:
             try:
                 return self._tried(job, sources, on_event)
             except Lost as lost:
+                if self._killed:
+                    return Outcome(Failure(Reason.CRASH, "it was ended from outside."))
                 self._executor.note("lost", {"iteration": self._iteration, "what": self._kind, "why": str(lost)})
                 self._executor.phase(self._iteration, self._kind, f"lost ({lost}); {left} more tries")
                 on_event({"event": LOST})
@@ -150,8 +156,10 @@ class RemoteCell:
 
     def _tried(self, job: Job, sources: Mapping[str, Path], on_event: Callable[[dict[str, Any]], None]) -> Outcome:
         executor, connection = self._executor, self._executor.connection
-        post = connection.take(lambda text: executor.phase(self._iteration, self._kind, text))
+        post = self._post = connection.take(lambda text: executor.phase(self._iteration, self._kind, text))
         try:
+            if self._killed:
+                raise Lost("it was ended")
             outcome = post.carry_out(job, sources, self._log, on_event)
             if job.take and outcome.failure is None:
                 self._fetched.parent.mkdir(exist_ok=True)
@@ -167,7 +175,7 @@ class RemoteCell:
 
     def _job(self, command: Mapping[str, Any], seconds: float, data_bytes: int) -> tuple[Job, dict[str, Path]]:
         """What the node is told, and where what it will lack lies here."""
-        told = {key: value for key, value in command.items() if key not in ("pipeline", "work", "data")}
+        told = {key: value for key, value in command.items() if key not in HERE}
         names = (IMAGES, LABELS) if self._kind in FITTING else (IMAGES,)
         given = {f"{INPUTS}/{name}": self._inputs / name for name in names}
         files = {**self.place.files, **given} if command["command"] != "look" else {}
@@ -191,6 +199,12 @@ class RemoteCell:
         if self._taken:
             raise self._taken
         self._fetched.replace(target)
+
+    def kill(self) -> None:
+        """End what goes on, from another thread: `run` then gives a failure."""
+        self._killed = True
+        if self._post:
+            self._post.lines.kill()
 
     def close(self) -> None:
         self._fetched.unlink(missing_ok=True)
