@@ -24,6 +24,7 @@ from improve.pipeline.export import MAX_WEIGHTS, delivered_weights
 from improve.pipeline.export import WEIGHTS as WEIGHTS_FILE
 from improve.sandbox import Sandbox, Tier
 
+STAGES = {"smoke": "check", "fit": "training"}  # what the display calls them; all else: predicting
 HERE = ("pipeline", "work", "data", "lane")  # what a command says of this machine
 
 
@@ -128,6 +129,7 @@ class RemoteCell:
         self._taken: OSError | None = None
         self._post: Post | None = None
         self._killed = False
+        self._stage = STAGES.get(kind, "predicting")
 
     def run(
         self,
@@ -146,7 +148,7 @@ class RemoteCell:
                 if self._killed:
                     return Outcome(Failure(Reason.CRASH, "it was ended from outside."))
                 self._executor.note("lost", {"iteration": self._iteration, "what": self._kind, "why": str(lost)})
-                self._executor.phase(self._iteration, self._kind, f"lost ({lost}); {left} more tries")
+                self._executor.phase(self._iteration, self._stage, f"lost ({lost}); {left} more tries")
                 on_event({"event": LOST})
                 why = lost
         raise ClusterError(
@@ -156,7 +158,7 @@ class RemoteCell:
 
     def _tried(self, job: Job, sources: Mapping[str, Path], on_event: Callable[[dict[str, Any]], None]) -> Outcome:
         executor, connection = self._executor, self._executor.connection
-        post = self._post = connection.take(lambda text: executor.phase(self._iteration, self._kind, text))
+        post = self._post = connection.take(lambda text: executor.phase(self._iteration, self._stage, text))
         try:
             if self._killed:
                 raise Lost("it was ended")
