@@ -80,6 +80,12 @@ class DiskFull(ImproveError):
     exit_code = 9
 
 
+class ClusterError(ImproveError):
+    """The cluster on which trainings run cannot be used; what is done is kept, and the same command goes on."""
+
+    exit_code = 10
+
+
 class RunsFailed(ImproveError):
     """Runs of a study failed; the others went on. Its exit code is the highest of theirs."""
 

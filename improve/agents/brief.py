@@ -47,6 +47,7 @@ def shown_context(
         {
             "hardware": context["hardware"],
             "threads": context["threads"],
+            **({"devices": _sharing(context)} if context["devices"] > 1 else {}),
             "fit_seconds": context["fit_seconds"],
             **({"steps": context["steps"]} if context["steps"] else {}),
             **({} if context["accelerator"] == "gpu" else {"cpu_ms_per_image": _speeds(context)}),
@@ -60,6 +61,21 @@ def shown_context(
             "libraries": dict(libraries),
         }
     )
+
+
+def _sharing(context: Mapping[str, Any]) -> str:
+    """The rules of a training on several devices, for whoever writes it."""
+    count, gpu = context["devices"], context["accelerator"] == "gpu"
+    kind, normalised = ("GPUs", "of the whole batch") if gpu else ("processes", f"of the 1/{count} that each sees")
+    rules = (
+        f"{count} {kind} share one training. batch_size is that of all together: each has 1/{count} of every batch (at "
+        f"least 2 images), and their gradients are averaged, so steps and learning rates mean what they mean on one. "
+        f"Take a batch {count} times as large to keep them as busy as one would be; then the rate grows with it: in "
+        "proportion for SGD, by the square root for AdamW, after a warm-up. Batch normalisation uses the statistics "
+        f"{normalised}."
+    )
+    averaging = " ema_decay and ema_horizon do nothing here." if context["strategy"] == "fsdp" else ""
+    return rules + averaging
 
 
 def _speeds(context: Mapping[str, Any]) -> dict[str, float]:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,8 +29,10 @@ from improve.config.checks import check
 from improve.config.compose import config_from
 from improve.config.invocation import install_command, install_extra, module_command
 from improve.config.places import CONF, cache_folder, expanded
-from improve.config.schema import ExecutorConfig
+from improve.config.schema import Config, ExecutorConfig
 from improve.errors import ImproveError, LLMError
+from improve.execution.cluster.connection import Connection
+from improve.execution.machine import RAY
 from improve.execution.trial import try_out
 from improve.llm import surroundings
 from improve.llm.clients import Clients
@@ -103,6 +106,7 @@ def main(overrides: Sequence[str] = (), config_dir: Path | None = None) -> int:
         findings = diagnose(config.cache_dir, config.executor.weights) if config else diagnose()
         if config:
             findings += check_llm(Clients(config.llm, config.role_llms, config.seed))
+            findings += [check_cluster(config)] if config.executor.name == RAY else []
     show(findings, console)
     return int(any(finding.mark is Mark.FAIL for finding in findings))
 
@@ -159,6 +163,18 @@ def check_sandbox() -> Finding:
         return Finding(Mark.OK, "sandbox", f"{chosen.description}; what generated code needs can be imported in it")
     loss = "" if chosen.tier.verified else "; every score will be marked unverified"
     return Finding(Mark.WARN, "sandbox", f"{chosen.description}{loss}", chosen.how_to_improve)
+
+
+def check_cluster(config: Config) -> Finding:
+    """What the nodes of the configured cluster offer."""
+    with closing(Connection(config.executor, config.sandbox.mode, lambda text: None)) as connection:
+        try:
+            offer = connection.survey()
+        except ImproveError as error:
+            return Finding(Mark.FAIL, "cluster", error.what, error.fix)
+    nodes = f"{offer.nodes} node{'s' if offer.nodes > 1 else ''} can take a training ({offer.hardware})"
+    mark = Mark.OK if offer.tier is sandbox.Tier.T3 else Mark.WARN
+    return Finding(mark, "cluster", f"{nodes}; {offer.tier.value}", offer.how_to_improve)
 
 
 def key_variables(conf: Path = CONF) -> list[str]:

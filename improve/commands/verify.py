@@ -6,6 +6,7 @@ compared with the one on record.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 import tempfile
@@ -23,13 +24,12 @@ from improve.datasets import Dataset, prepare
 from improve.display.text import one_line, percent
 from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.errors import ConfigError, DataError, ResumeError
-from improve.execution.local import LocalExecutor
 from improve.judging.scoring import answers, load_predictions
 from improve.judging.verification import Check, verify
 from improve.pipeline.architecture import informed
 from improve.pipeline.weights import usable_weights
 from improve.record.history import History
-from improve.sandbox import choose
+from improve.session.workplace import Workplace
 
 # Standard deviation over training seeds of a test accuracy: the largest of a dozen pipelines with 20 trainings each in
 # benchmarks/bank (dSprites; the least there is 0.005).
@@ -104,10 +104,10 @@ def _retrained(history: History, folder: Path, config: Config, dataset: Dataset 
     pipeline = Pipeline(**{name: (best / f"{name}.py").read_text(encoding="utf-8") for name in COMPONENTS})
     weights = usable_weights(config.executor, cache)
     with tempfile.TemporaryDirectory(prefix="improve-verify-", dir=folder) as scratch:
-        executor = LocalExecutor(
-            config.executor, choose(config.sandbox.mode), informed(dataset, config.dataset, weights), weights,
-            Path(scratch), config.seed + 1, lambda iteration, stage, detail: None,
-        )  # fmt: skip
+        place = Workplace.find(dataclasses.replace(config, seed=config.seed + 1), None, True, _note)
+        executor = place.executor(
+            informed(dataset, config.dataset, weights), weights, Path(scratch), lambda *_: None, lambda *_: None
+        )
         try:
             fit = executor.fit(0, pipeline)
             given: Any = fit.failure or executor.predict_test(0)

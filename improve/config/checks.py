@@ -7,7 +7,7 @@ import dataclasses
 from improve.config.check_llm import check_llm
 from improve.config.check_value import check_value
 from improve.config.keys import keys, value_of
-from improve.config.schema import Config, DatasetConfig, TrackingConfig
+from improve.config.schema import Config, DatasetConfig, ExecutorConfig, TrackingConfig
 from improve.errors import ConfigError
 
 
@@ -25,6 +25,7 @@ def check(config: Config) -> None:
     _check_tracking(config.tracking)
     _check_protocol(config)
     _check_dataset(config.dataset)
+    _check_executor(config.executor)
     for key, limit in dataclasses.asdict(config.budget).items():
         if limit is not None and limit <= 0:
             raise ConfigError(f"budget.{key}={limit} is not above 0.", f"leave budget.{key} away for no limit")
@@ -55,6 +56,16 @@ def _check_protocol(config: Config) -> None:
                 f"protocol=paper and {key}={value} do not go together: under the paper's protocol it is {needed}.",
                 f"leave out {given}, or leave out protocol=paper",
             )
+
+
+def _check_executor(executor: ExecutorConfig) -> None:
+    gpus, devices = executor.ray.num_gpus, executor.devices
+    if executor.name == "ray" and 0 < gpus != devices and (devices > 1 or gpus > 1):
+        raise ConfigError(
+            f"executor.ray.num_gpus={gpus:g} and executor.devices={devices} do not go together: a training would hold "
+            "other GPUs than it uses.",
+            f"use executor.ray.num_gpus={devices}, or executor.devices={int(gpus) or 1}",
+        )
 
 
 def _check_dataset(dataset: DatasetConfig) -> None:

@@ -13,6 +13,8 @@ PRESENTATION = (
     "display", "tracking", "study", "outputs", "run_dir", "cache_dir", "budget", "dry_run", "retry_failed",
 )  # fmt: skip
 RATES = ("requests_per_minute", "tokens_per_minute")  # of the group llm: how fast models are asked
+# Of executor.ray: which nodes there are, and how they are held. What a training has there decides results.
+CLUSTER = ("address", "cache_dir", "cache_gib", "wait_seconds", "retries", "idle_seconds")
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -21,6 +23,8 @@ def settings(config: Config) -> dict[str, Any]:
     for llm in (values["llm"], *values["role_llms"].values()):
         for key in RATES:
             del llm[key]
+    for key in CLUSTER:
+        del values["executor"]["ray"][key]
     return values
 
 

@@ -216,9 +216,37 @@ class FinishConfig:
 
 
 @dataclass
-class ExecutorConfig:
-    """time, memory and device of a training"""
+class RayConfig:
+    """executor=ray: the cluster, and what one training asks of it."""
 
+    address: str = key(
+        "auto",
+        "of the cluster: HOST:PORT where this machine is one of its nodes (auto: found there), ray://HOST:10001 from "
+        "elsewhere",
+    )
+    num_cpus: float = key(2.0, "CPUs, as Ray counts them, that one training asks for", least=0)
+    num_gpus: float = key(0.0, "GPUs that one training asks for; 0: it runs on CPUs", least=0)
+    accelerator_type: str | None = key(None, "Ray's name of the kind of GPU (H100); null: any")
+    cache_dir: str | None = key(
+        None, "folder on the nodes for what they were sent; null: $IMPROVE_NODE_CACHE there, else ~/.cache/improve-node"
+    )
+    cache_gib: float = key(20.0, "of that folder on each node; what was used longest ago goes first", least=0)
+    wait_seconds: float = key(600.0, "the longest that the cluster may have no node of this size before the run stops")
+    retries: int = key(
+        5, "times that a training is begun again because its node or its process there was lost", least=0
+    )
+    idle_seconds: float = key(20.0, "how long CPUs and GPUs are held between one use and the next", least=0)
+
+
+@dataclass
+class ExecutorConfig:
+    """where trainings run, and their time, memory and device"""
+
+    name: str = key(
+        "local",
+        "where they run: on this machine, or on the nodes of a Ray cluster",
+        options=("local", "ray"),
+    )
     fit_seconds: float = key(60.0, "time limit of one training, which is planned to fill it at most", least=1)
     steps: int | None = key(
         None,
@@ -231,6 +259,13 @@ class ExecutorConfig:
     threads: int | None = key(None, "CPU threads of one training; null: all cores but one")
     workers: int = key(0, "DataLoader workers")
     accelerator: str = key("auto", "what trainings run on", options=("auto", "cpu", "gpu"))
+    devices: int = key(1, "GPUs of one training (accelerator=cpu: processes), which share each of its batches", least=1)
+    strategy: str = key(
+        "auto",
+        "how they share the work, by Lightning's names: ddp (each holds the whole network), fsdp (each holds a part of "
+        "it; GPUs only); auto: ddp where there are several",
+        options=("auto", "ddp", "fsdp"),
+    )
     precision: str = key("auto", "Lightning's names; auto: bf16-mixed where a GPU computes with it, else 32-true")
     memory_gib: float = key(8.0, "of all processes of one training together", least=1)
     disk_gib: float = key(4.0, "of what one training writes")
@@ -244,6 +279,7 @@ class ExecutorConfig:
         True, "whether a language model may name any model of timm, whose weights are then fetched from the hub"
     )
     weights_limit_gib: float = key(2.0, "of all weights that one run fetches on demand", least=0)
+    ray: RayConfig = field(default_factory=RayConfig)
 
 
 @dataclass

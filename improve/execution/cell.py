@@ -27,6 +27,7 @@ START_SECONDS = 180.0  # for the start of a worker, on a busy machine
 READ = 1 << 20
 GIB = 1024**3
 MIB = 1024**2
+GPUS_GIVEN = ("CUDA_VISIBLE_DEVICES",)
 KILLED_FOR = {"memory": Reason.OUT_OF_MEMORY, "disk": Reason.DISK}
 
 
@@ -221,7 +222,7 @@ def limits_of(config: ExecutorConfig) -> Limits:
     """What one cell may use."""
     return Limits(
         int(config.memory_gib * GIB), int(config.disk_gib * GIB), int(config.output_mib * MIB),
-        shared_memory=config.workers > 0,
+        shared_memory=config.workers > 0 or config.devices > 1, loopback=config.devices > 1,
     )  # fmt: skip
 
 
@@ -231,8 +232,12 @@ def new_zygote() -> Zygote:
 
 
 def worker_environment() -> dict[str, str]:
-    """One thread until a training sets its own number: a worker that forks must not have started any."""
+    """One thread until a training sets its own number: a worker that forks must not have started any.
+
+    Which GPUs this process was given, those that it starts keep to.
+    """
     return {
+        **{name: os.environ[name] for name in GPUS_GIVEN if name in os.environ},
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",

@@ -33,6 +33,7 @@ class Delivered:
     ) -> None:
         self.context: dict[str, Any] = json.loads((best / "context.json").read_text(encoding="utf-8"))
         pretrained = {name: {**w, "file": str(best / w["file"])} for name, w in self.context["pretrained"].items()}
+        config = machine.here(config)
         accelerator, threads = "gpu" if machine.uses_gpu(config) else "cpu", machine.training_threads(config)
         self.context |= {"pretrained": pretrained, "accelerator": accelerator, "threads": threads}
         self._rows = len(np.load(inputs / "images.npy", mmap_mode="r"))

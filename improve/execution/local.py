@@ -24,13 +24,14 @@ import numpy as np
 
 from improve.config.schema import ExecutorConfig
 from improve.datasets import Dataset
-from improve.domain import COMPONENTS, Failure, Pipeline, Reason
+from improve.domain import COMPONENTS, Failure, Pipeline, Reason, Split
 from improve.errors import SandboxError
 from improve.execution import machine
-from improve.execution.cell import TEMPLATE, Cell, limits_of, new_zygote
+from improve.execution.cell import TEMPLATE, Cell, Outcome, limits_of, new_zygote
+from improve.execution.delivered import predict_delivered
 from improve.execution.length import Length
 from improve.execution.place import Place
-from improve.execution.predictions import BadPredictions, parse_predictions
+from improve.execution.predictions import BadPredictions, Probabilities, parse_predictions
 from improve.execution.replicates import REFIT, derived_seed, fit_phase, suffix, training_stage
 from improve.execution.status import ROW_KEYS, amount, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
@@ -47,6 +48,7 @@ FITTING: tuple[Kind, ...] = ("smoke", "fit", "samples")  # see the training imag
 # A link, a folder, a pipe or a socket; more bytes than are allowed; closed to us.
 NOT_WEIGHTS = (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG, errno.EACCES)
 SAMPLE_SIDE = 64  # pixels of an augmented sample
+LOST = "lost"  # the event of a training that begins again, elsewhere
 MAX_ROWS = 10_000  # validations that are kept and shown; a training has no more
 
 
@@ -161,13 +163,18 @@ class LocalExecutor:
         stage = training_stage(replicate)
         rows: list[dict[str, Any]] = []
         length = Length()
-        if not replicate:
-            self._write_metrics(iteration, "w", dict(zip(ROW_KEYS, ROW_KEYS, strict=True)))
+
+        def begin() -> None:
+            rows.clear()
+            if not replicate:
+                self._write_metrics(iteration, "w", dict(zip(ROW_KEYS, ROW_KEYS, strict=True)))
 
         def on_event(event: dict[str, Any]) -> None:
             nonlocal length
             kind = event.get("event")
-            if kind == "plan":
+            if kind == LOST:
+                begin()
+            elif kind == "plan":
                 length = Length.told(event)
                 self.phase(iteration, stage, self._planned(length))
                 # Not before: their start would take its time from the steps that the plan was made by.
@@ -179,6 +186,7 @@ class LocalExecutor:
                 length = dataclasses.replace(length, steps=count(event.get("step")) or length.steps)
                 self.phase(iteration, stage, _progress(rows[-1], amount(event.get("of"))))
 
+        begin()
         self.phase(iteration, stage, "")
         with self._cell("fit", iteration, replicate) as cell:
             inputs = self._inputs("fit", iteration, replicate)
@@ -284,15 +292,34 @@ class LocalExecutor:
 
     def _predict(self, kind: Kind, iteration: int, rows: int, replicate: int, alone: int = 0) -> np.ndarray | Failure:
         self.phase(iteration, "predicting", f"{rows} images")
-        classes = len(self.dataset.class_names)
         with self._cell(kind, iteration, replicate) as cell:
             command = self._command("predict", cell, f"{iteration} predict", self._inputs(kind, iteration))
-            command["alone"] = alone
-            outcome = cell.run(command, self.config.predict_seconds, data_bytes=rows * classes * 4)
+            outcome = cell.run({**command, "alone": alone}, self.config.predict_seconds, data_bytes=self.bytes_of(rows))
+        return self.predicted(outcome, rows)
+
+    def delivered(self, best: Path, split: Split) -> Probabilities | Failure:
+        """Probabilities of the exported pipeline in `best` for the images of a split."""
+        self.zygote = self.zygote or new_zygote()
+        return predict_delivered(
+            best,
+            self.dataset.inputs_folder(split),
+            self.config.predict_seconds,
+            self.config,
+            self.sandbox,
+            self.zygote,
+            self.folder / CELLS,
+        )
+
+    def bytes_of(self, rows: int) -> int:
+        """How many bytes the probabilities of `rows` images are."""
+        return rows * len(self.dataset.class_names) * 4
+
+    def predicted(self, outcome: Outcome, rows: int) -> Probabilities | Failure:
+        """The probabilities of `rows` images that came with an outcome."""
         if outcome.failure:
             return outcome.failure
         try:
-            return parse_predictions(outcome.data, rows, classes)
+            return parse_predictions(outcome.data, rows, len(self.dataset.class_names))
         except BadPredictions as error:
             return Failure(Reason.PREDICTIONS, str(error))
 
@@ -315,13 +342,8 @@ class LocalExecutor:
             cell.close()
 
     def _open(self, kind: Kind, iteration: int, replicate: int = 0) -> Cell:
-        inputs, candidate = self._inputs(kind, iteration, replicate), self.candidate_folder(iteration)
-        # Nothing sees the logs: what a training prints would else reach the prediction.
-        log = self.folder / "logs" / f"{iteration:03d}{suffix(replicate)}-{kind}.log"
-        if kind == "fit" and not replicate:
-            log = candidate / "log.txt"
-        for path in (inputs, log.parent):
-            path.mkdir(parents=True, exist_ok=True)
+        inputs, log = self._inputs(kind, iteration, replicate), self.log(kind, iteration, replicate)
+        inputs.mkdir(parents=True, exist_ok=True)
         with self._starting:
             self.zygote = self.zygote or new_zygote()
         return Cell(
@@ -333,6 +355,14 @@ class LocalExecutor:
             log=log,
             devices=machine.gpu_devices(self.config),
         )
+
+    def log(self, kind: Kind, iteration: int, replicate: int = 0) -> Path:
+        """The file for what a cell prints. Nothing sees it: what a training prints would else reach the prediction."""
+        log = self.folder / "logs" / f"{iteration:03d}{suffix(replicate)}-{kind}.log"
+        if kind == "fit" and not replicate:
+            log = self.candidate_folder(iteration) / "log.txt"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log
 
     def _command(self, command: str, cell: Cell, phase: str, data: Path | None = None) -> dict[str, Any]:
         return {
@@ -364,6 +394,8 @@ class LocalExecutor:
             "steps": self.config.steps or 0,
             "disk_bytes": limits_of(self.config).disk_bytes,
             "threads": machine.training_threads(self.config),
+            "devices": self.config.devices,
+            "strategy": self.config.strategy,
             "workers": self.config.workers,
             "accelerator": "gpu" if gpu else "cpu",
             "precision": self.config.precision,

@@ -1,7 +1,8 @@
-"""What this machine offers to a training: cores, GPUs, and how the roles are told of them."""
+"""What a training has: cores, GPUs, and how the roles are told of them. On a cluster it has what it asks for."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 import os
@@ -10,7 +11,10 @@ from pathlib import Path
 
 from improve.config.schema import ExecutorConfig
 from improve.datasets import TimeLimit
+from improve.errors import ConfigError, SandboxError
+from improve.sandbox import Sandbox, Tier
 
+RAY = "ray"  # the executor of that name
 LIBRARIES = ("torch", "torchvision", "timm", "pytorch-lightning")
 DEVICES = Path("/dev")
 NVIDIA = Path("/proc/driver/nvidia/gpus")
@@ -23,7 +27,14 @@ def cores() -> int:
 
 def training_threads(config: ExecutorConfig) -> int:
     """CPU threads of one training: as configured, else all cores but one, which prepares the next steps meanwhile."""
+    if config.name == RAY:
+        return config.threads or max(1, int(config.ray.num_cpus))
     return config.threads or max(1, cores() - 1)
+
+
+def here(config: ExecutorConfig) -> ExecutorConfig:
+    """The configuration for what happens on this machine, wherever trainings do."""
+    return dataclasses.replace(config, name="local")
 
 
 @functools.cache
@@ -40,11 +51,36 @@ def gpu_names() -> tuple[str, ...]:
 
 
 def uses_gpu(config: ExecutorConfig) -> bool:
+    if config.name == RAY:
+        return config.accelerator != "cpu" and config.ray.num_gpus > 0
     return config.accelerator != "cpu" and bool(gpu_names())
 
 
+def check_devices(config: ExecutorConfig, sandbox: Sandbox) -> None:
+    """Refuse a training on more devices than there are, or where its processes cannot talk to each other.
+
+    Raises `ConfigError` and `SandboxError`.
+    """
+    asked, there = config.devices, len(gpu_names())
+    if uses_gpu(config) and config.name != RAY and asked > there:
+        raise ConfigError(
+            f"executor.devices={asked}, but this machine has {there} GPU{'s' if there > 1 else ''}.",
+            f"use executor.devices={there}, or executor.accelerator=cpu for processes on CPU cores",
+        )
+    if config.strategy == "fsdp" and not uses_gpu(config):
+        raise ConfigError(
+            "executor.strategy=fsdp is for GPUs, and a training has none here.", "use executor.strategy=ddp"
+        )
+    if asked > 1 and sandbox.tier is Tier.T1:
+        raise SandboxError(
+            f"executor.devices={asked} needs a sandbox in which the processes of a training have a network for "
+            f"themselves, and tier T1 has none. {sandbox.how_to_improve}",
+            "use executor.devices=1, or do what is said above",
+        )
+
+
 def time_limit(config: ExecutorConfig) -> TimeLimit:
-    """Of one training here."""
+    """Of one training."""
     return TimeLimit(config.fit_seconds, uses_gpu(config))
 
 
@@ -58,9 +94,14 @@ def gpu_devices(config: ExecutorConfig) -> tuple[Path, ...]:
 
 def description(config: ExecutorConfig) -> str:
     """One line for the roles and the journal, for instance "2 CPU cores (Intel …), no GPU"."""
-    count = cores()
-    gpus = gpu_names() if config.accelerator != "cpu" else ()
-    gpu = f"1 of {len(gpus)} GPUs ({gpus[0]})" if len(gpus) > 1 else f"1 GPU ({gpus[0]})" if gpus else "no GPU"
+    return described(cores(), config)
+
+
+def described(count: int, config: ExecutorConfig) -> str:
+    """The same where a training has `count` of this machine's cores."""
+    gpus, used = gpu_names() if config.accelerator != "cpu" else (), config.devices
+    many = f"{used} GPUs" if used == len(gpus) > 1 else f"{used} of {len(gpus)} GPUs" if len(gpus) > 1 else "1 GPU"
+    gpu = f"{many} ({gpus[0]})" if gpus else "no GPU"
     return f"{count} CPU core{'s' if count > 1 else ''} ({_processor()}), {gpu}"
 
 

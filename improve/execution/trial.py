@@ -19,6 +19,7 @@ SECONDS = 60.0
 def try_out(sandbox: Sandbox, config: ExecutorConfig) -> None:
     """Import what generated code needs and start a worker. Raises `SandboxError` with what went wrong."""
     with tempfile.TemporaryDirectory(prefix="improve-trial-") as folder, closing(new_zygote()) as zygote:
+        config = machine.here(config)
         place, devices = Place(Path(folder).resolve()), machine.gpu_devices(config)
         with closing(
             Cell(sandbox, zygote, place, readable=[], limits=limits_of(config), log=None, devices=devices)

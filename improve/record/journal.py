@@ -29,8 +29,8 @@ LOCK = "lock"
 LINK_LENGTH = 32  # hexadecimal digits
 OLD_LENGTH = 16  # of journals that were begun before lines were chained: each had a checksum of its own line alone
 # Kinds that are no steps: other code went on, what a server taught, a call that nobody answered, what was tested when
-# a session ended for that.
-NOTES = ("code", "server", "unanswered", "outage")
+# a session ended for that, what a cluster lost.
+NOTES = ("code", "server", "unanswered", "outage", "lost")
 UNTOLD = ("code",)  # … and come before there is anything to tell
 
 

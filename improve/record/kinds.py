@@ -13,8 +13,8 @@ A run writes, in this order:
     finished                                 once
 
 Between any two of them may stand notes, which are no steps: `code` (from there on, the run was carried out by another
-version of improve), `server` (what a model's server taught), `unanswered` (a call that got no reply) and `outage` (what
-was tested when a session ended for that).
+version of improve), `server` (what a model's server taught), `unanswered` (a call that got no reply), `outage` (what
+was tested when a session ended for that) and `lost` (what a cluster lost, and which was done again).
 
 Iteration 0 is the first pipeline; it has no proposal. Under strategy=global there are three engineers in an iteration,
 under zero_shot and best_of_n nobody but the one prompt of each pipeline: no proposals, and empty summaries. Keys named
@@ -68,6 +68,14 @@ class ServerRecord(TypedDict):
     model: str
     manners: dict[str, Any]  # see improve.llm.manners
     said: str  # for people
+
+
+class LostRecord(TypedDict):
+    """kind `lost`: what a node of a cluster did not bring to its end."""
+
+    iteration: int
+    what: str  # "smoke", "fit", "samples", "predict", "audit", "test"
+    why: str
 
 
 class ProposalRecord(TypedDict):

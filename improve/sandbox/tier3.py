@@ -76,6 +76,7 @@ class BubblewrapSandbox(Sandbox):
                 "env": scratch_environment(launch.env, bubblewrap.SCRATCH),
                 "rlimits": bubblewrap.rlimits(launch.limits),
                 "gpu": bool(launch.devices),
+                "loopback": launch.limits.loopback,
                 "user": bubblewrap.NOBODY if os.geteuid() == 0 else None,
             }
             own = {"control": theirs.fileno(), "code": code_sink, "ready": ready}
@@ -97,7 +98,9 @@ def _bubblewrap(
         _hand_over(launch)
     status, status_sink = os.pipe()
     with (
-        _content(seccomp.program(supervised=False, gpu=bool(launch.devices))) as filter_fd,
+        _content(
+            seccomp.program(supervised=False, gpu=bool(launch.devices), loopback=launch.limits.loopback)
+        ) as filter_fd,
         _content(bubblewrap.passwd()) as passwd_fd,
         os.fdopen(status_sink, "wb"),
     ):

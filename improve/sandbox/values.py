@@ -39,6 +39,8 @@ class Limits:
     # Whether it may use /dev/shm also where that is the machine's (T1): what lies there can carry something to later
     # sandboxes, and be overwritten by who knows its name.
     shared_memory: bool = True
+    # Whether its processes may talk to each other over IPv4, where they have a network of their own: not in T1.
+    loopback: bool = False
 
     @property
     def tasks(self) -> int:

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from improve.domain import Failure, Split
-from improve.execution.cell import new_zygote
-from improve.execution.delivered import predict_delivered
-from improve.execution.local import CELLS, LocalExecutor
+from improve.execution.local import LocalExecutor
 from improve.execution.replicates import REFIT, suffix
 from improve.refinement.finish import mean_of
 
@@ -23,16 +21,7 @@ def compare_delivered(executor: LocalExecutor, best: Path, iteration: int, membe
     """
     split: Split = "test" if REFIT in members else "selection"  # a refit has learnt from the selection images
     images = executor.dataset.counts[split]
-    executor.zygote = executor.zygote or new_zygote()
-    given = predict_delivered(
-        best,
-        executor.dataset.inputs_folder(split),
-        executor.config.predict_seconds,
-        executor.config,
-        executor.sandbox,
-        executor.zygote,
-        executor.folder / CELLS,
-    )
+    given = executor.delivered(best, split)
     record = {"iteration": iteration, "split": split, "images": images}
     if isinstance(given, Failure):
         return {**record, "differing": images, "difference": None, "note": given.message}

@@ -82,8 +82,8 @@ def backend_of(config: Config) -> Backend:
     return LiveModels(config.llm, config.role_llms, config.seed, cache_folder(config.cache_dir))
 
 
-def run_record(order: Order, dataset: Dataset, sandbox: Sandbox, supply: Supply) -> dict[str, Any]:
-    """The `run` record (see `improve.record.kinds.RunRecord`)."""
+def run_record(order: Order, dataset: Dataset, sandbox: Sandbox, supply: Supply, hardware: str) -> dict[str, Any]:
+    """The `run` record (see `improve.record.kinds.RunRecord`). `hardware`: what a training has, in a line."""
     config, prompts, backend = order.config, order.prompts, order.backend
     return {
         "name": order.folder.name,
@@ -91,7 +91,7 @@ def run_record(order: Order, dataset: Dataset, sandbox: Sandbox, supply: Supply)
         "config": settings(config),
         "prompts": {"name": prompts.name, "hash": prompts.hash()},
         "versions": {"improve": __version__, "python": platform.python_version(), **machine.library_versions()},
-        "hardware": machine.description(config.executor),
+        "hardware": hardware,
         "commit": commit(),
         "code": code_hash(),
         "tier": sandbox.tier.name,

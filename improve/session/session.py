@@ -22,7 +22,6 @@ from improve.datasets.inspection_record import audit_record
 from improve.display import Display, make_display, print_end_card
 from improve.errors import BudgetError, Interrupted, LLMError, RunChanged, RunFailed
 from improve.execution import machine
-from improve.execution.cell import new_zygote
 from improve.execution.local import LocalExecutor, hard_limit
 from improve.execution.replicates import fit_phase
 from improve.judging.rules import configured
@@ -41,11 +40,11 @@ from improve.refinement.loop import refine
 from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
 from improve.report import write_run_page
-from improve.sandbox import choose
 from improve.session.delivery import compare_delivered
 from improve.session.hidden import look_from_inside, require_hidden, secrets_of
 from improve.session.model_card import model_card
 from improve.session.opening import Order, run_record
+from improve.session.workplace import Workplace
 from improve.signals import stopped_by_signals
 from improve.spending.budget import Budget, Training
 from improve.spending.costs import by_iteration, by_role
@@ -169,30 +168,30 @@ class Session:
 
     def _prepare(self, journal: Journal, display: Display) -> tuple[LocalExecutor, Supply]:
         """The images, what can be used, and where code runs."""
-        config, sandbox = self.config, choose(self.config.sandbox.mode)
-        require_hidden(sandbox, self.secrets)
+        config = self.config
+        starting = partial(display.phase, 0, "starting")
+        past = journal.peek("run")
+        before = past.data if past else None
+        place = Workplace.find(config, before, not self.finished, starting)  # imports beside what follows
         with ExitStack() as undo:
-            zygote = None if self.finished else new_zygote()  # imports beside the preparation of the images
-            if zygote:
-                undo.callback(zygote.close)
+            undo.callback(place.close)
+            require_hidden(place.sandbox, self.secrets)
             progress = partial(display.phase, 0, "preparing")
             limit = machine.time_limit(config.executor)
             dataset = prepare(config.dataset, self.order.cache, display.note, progress, selection_split(config), limit)
             require_sound(dataset.audit, config.dataset.accept)
-            past, required = journal.peek("run"), required_architecture(config.dataset.constraints.model)
-            before = past.data if past else None
+            required = required_architecture(config.dataset.constraints.model)
             supply = Supply.of(config, self.order.cache, before, required, display.note, not self.finished)
             weights = supply.at_hand
             dataset = informed(dataset, config.dataset, weights)
-            display.phase(0, "starting")  # the imports may take longer than the images
+            starting()  # the imports may take longer than the images
             undo.pop_all()
-        seed, phase = config.seed, display.phase
-        return LocalExecutor(config.executor, sandbox, dataset, weights, self.folder, seed, phase, zygote), supply
+        return place.executor(dataset, weights, self.folder, display.phase, journal.note), supply
 
     def _open(self, journal: Journal, executor: LocalExecutor, supply: Supply) -> None:
         """The first records, or those of an earlier session if it had the same settings, data and code."""
         dataset = executor.dataset
-        record = run_record(self.order, dataset, executor.sandbox, supply)
+        record = run_record(self.order, dataset, executor.sandbox, supply, executor.context()["hardware"])
         record["notes"] += earlier_attempts(self.folder)
         check_resume(journal, record, self.folder, other_code=self.config.retry_failed and not self.finished)
         journal.once("run", "run", lambda: record)
@@ -212,7 +211,7 @@ class Session:
     def _training(self, dataset: Dataset) -> Training:
         """What the budget must know of trainings."""
         counts, executor = dataset.counts, self.config.executor
-        gpus = int(machine.uses_gpu(executor))  # a training holds one
+        gpus = executor.devices if machine.uses_gpu(executor) else 0
         return Training(hard_limit(executor.fit_seconds), gpus, counts["test"] / counts["selection"])
 
     def _export(self, workshop: Workshop) -> None:

@@ -145,7 +145,7 @@ def test_the_record_of_a_run_says_so(both: dict[str, Dataset]) -> None:
     def notes(*overrides: str) -> str:
         config = composed(*SMALL, *overrides)
         order = Order.of(config)
-        record = run_record(order, both["paper"], choose("auto"), Supply(config.executor, order.cache, {}, False))
+        record = run_record(order, both["paper"], choose("auto"), Supply(config.executor, order.cache, {}, False), "")
         return "\n".join(record["notes"])
 
     assert PAPER_PROTOCOL == "protocol: paper (selected on the test set)"

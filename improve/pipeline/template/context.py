@@ -50,6 +50,10 @@ class Context:
     keep: str = "last"  # which weights a training leaves: one of `keeping.CHOICES`
     reference: Reference | None = None  # how long the training of the pipeline was that this one revises
     threads: int = 1  # CPU threads
+    devices: int = 1  # that one training has, each a process and a part of every batch
+    strategy: str = (
+        "auto"  # how they share the work, by Lightning's names: ddp, fsdp; auto: ddp where there are several
+    )
     workers: int = 0  # DataLoader workers
     accelerator: str = "auto"
     precision: str = "32-true"

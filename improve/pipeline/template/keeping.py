@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -37,30 +38,34 @@ class Keeper:
         self.sums: State = {}
         self.summed = 0
 
-    def offer(self, module: nn.Module, accuracy: float, images: int, progress: float) -> None:
-        """The weights as they were just validated on so many images; `progress` is from 0 to 1."""
+    def offer(self, weights: Callable[[], State], accuracy: float, images: int, progress: float) -> None:
+        """`weights()`, if they are wanted, are those that were just validated on so many images; `progress`: 0 to 1."""
         self.last, self.images = accuracy, images
         if accuracy > self.accuracy:
             self.accuracy = accuracy
             if self.choice != "average":
-                self.best = copied(module)
+                self.best = weights()
         if self.choice == "average" and progress >= AVERAGED_FROM:
             self.summed += 1
-            for name, value in copied(module).items():
+            for name, value in weights().items():
                 # Counters are not averaged.
                 self.sums[name] = self.sums[name] + value if name in self.sums and value.is_floating_point() else value
 
-    def kept(self, module: nn.Module) -> State:
-        """The weights to keep, where the training has ended with those of `module`."""
+    def kept(self, weights: Callable[[], State]) -> State:
+        """The weights to keep, where the training has ended with `weights()`."""
         if self.choice == "average" and self.summed > 1:
             return {n: v / self.summed if v.is_floating_point() else v for n, v in self.sums.items()}
         error = math.sqrt(max(self.accuracy * (1 - self.accuracy), 1e-9) / self.images)
         margin = CLEARLY * error if self.choice == "last" else 0.0
-        return self.best if self.best and self.accuracy - self.last > margin else copied(module)
+        return self.best if self.best and self.accuracy - self.last > margin else weights()
 
 
 def copied(module: nn.Module) -> State:
-    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+    return copied_state(module.state_dict())
+
+
+def copied_state(state: Mapping[str, Tensor]) -> State:
+    return {name: value.detach().cpu().clone() for name, value in state.items()}
 
 
 def save_weights(weights: State, out: Path) -> None:

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import ranks
 import torch
 from components import Components
 from context import Context
+from errors import ContractError
 from preparing import Preparation
 from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
 from running import averaging, trainer
@@ -32,6 +34,7 @@ WARM_UP = 2  # steps that are not counted: memory is found and kernels are chose
 MOMENTS = 4  # of a training whose steps change with its progress, at which they are tried out
 CHUNKS = 5  # of the tried steps; the median of their means bears a slow moment, and counts what is due now and then
 TRIED_VALIDATION = 3  # batches
+LEAST_PART = 2  # images of a batch for each device: of one, batch normalisation has no variance
 MOST_VALIDATIONS = 12
 VALIDATION_SHARE = 0.1  # of the time, at most
 # By how much the measured time of a step may differ from that of the pipeline that it revises and still be called the
@@ -88,6 +91,11 @@ def plan(
     """The plan of a training that began at `started` (monotonic), and the context that knows it."""
     data = components.build_data(context)
     data.attach(folder)
+    if components.batch_size() < LEAST_PART * context.devices:
+        raise ContractError(
+            f"training.py: batch_size must be at least {LEAST_PART * context.devices}: it is divided among "
+            f"{context.devices} devices."
+        )
     per_epoch = len(data.train_dataloader())
     context = context.replace(train_images=len(data.train_rows), steps_per_epoch=per_epoch)
     wanted = int(context.longer * wanted_batches(components.trainer_kwargs(context), per_epoch))
@@ -98,6 +106,7 @@ def plan(
         left = PLANNED_SHARE * context.fit_seconds - (time.monotonic() - started) - tried.start
         made = by_time(wanted, per_epoch, tried, left)
         made = as_the_reference(made, wanted, tried, context, components.batch_size())
+    made = ranks.shared(made)
     return made, planned_context(context, made, components.trainer_kwargs(context))
 
 
@@ -191,7 +200,7 @@ class Stopwatch(Callback):
         self.changing = self.changing or module.told.asked or self.data.told.asked or callable(module.frozen)
         least = MOMENTS if self.changing else 2
         enough = len(self.durations) - WARM_UP >= least and moment - self.first >= self.seconds
-        trainer.should_stop = enough or len(self.durations) >= self.steps
+        trainer.should_stop = ranks.any_of(enough or len(self.durations) >= self.steps)
         if self.changing:
             moment_of_it = (len(self.durations) % MOMENTS + 0.5) / MOMENTS
             module.told.value = self.data.told.value = moment_of_it
@@ -203,7 +212,7 @@ class Stopwatch(Callback):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, i: int, j: int = 0
     ) -> None:
-        self.validated += len(batch[1])
+        self.validated += ranks.size() * len(batch[1])
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.validation = now(module) - self.validation
@@ -245,7 +254,7 @@ def try_out(
     stopwatch = Stopwatch(data, min(TRIED_SECONDS, TRIED_SHARE * context.fit_seconds), max(1, min(wanted, TRIED_STEPS)))
     # Early stopping has a memory of its own, and is not to stop what is only tried.
     kwargs["callbacks"] = [c for c in kwargs["callbacks"] if isinstance(c, GradientAccumulationScheduler)]
-    callbacks = [stopwatch, *averaging(components.averaged(longer.total_steps))]
+    callbacks = [stopwatch, *averaging(components.averaged(longer.total_steps), context)]
     runner = trainer(context, kwargs, callbacks, out, max_epochs=-1, limit_val_batches=TRIED_VALIDATION)
     runner.fit(model, datamodule=data)
     images = len(data.validation_rows)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ranks
 import torch
 from backbone import Backbone
 from context import Context
@@ -51,12 +52,12 @@ class Preparation:
         if isinstance(backbone, Backbone):
             units = model.always_frozen()
             if not self.done and units and _fixed(data):
-                self.features = self._computed(model, backbone, data, units)
+                self.features = self._by_one(model, backbone, data, units)
             if self.features is not None:
                 data.features, backbone.entry = self.features, units
             if model.probe:
                 head = _head(model, backbone)
-                self.head = self.head or self._fitted(model, backbone, data)
+                self.head = self.head or ranks.shared(self._fitted(model, backbone, data) if ranks.rank() == 0 else {})
                 head.load_state_dict(self.head)
         if type(model).initialize is not ImageClassifier.initialize:
             rows = np.random.default_rng(self.context.seed).permutation(data.train_rows)[:FEW]
@@ -71,6 +72,15 @@ class Preparation:
         self.features = None
         for file in self.out.glob("features-*.npy"):
             file.unlink()
+
+    def _by_one(self, model: ImageClassifier, backbone: Backbone, data: ImageDataModule, units: int) -> Features | None:
+        """What one process computes, all have."""
+        found = self._computed(model, backbone, data, units) if ranks.rank() == 0 else None
+        kinds = ranks.shared([] if found is None else ["plain"] if found.mirrored is None else ["plain", "mirrored"])
+        if found is None and kinds:
+            arrays = [np.load(self.out / f"features-{kind}.npy", mmap_mode="r") for kind in kinds]
+            found = Features(arrays[0], arrays[1] if len(arrays) > 1 else None)
+        return found
 
     def _computed(
         self, model: ImageClassifier, backbone: Backbone, data: ImageDataModule, units: int

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import ranks
 import torch
 from context import Context
-from device import precision_of
-from keeping import Keeper
+from device import precision_of, uses_gpu
+from keeping import Keeper, State, copied, copied_state
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
+from pytorch_lightning.strategies import DDPStrategy
 from template import ImageClassifier, ImageDataModule, NonFiniteLoss
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -29,7 +32,7 @@ def trainer(
     return pl.Trainer(
         **{**kwargs, "callbacks": [*callbacks, *kwargs["callbacks"]], **limits},
         accelerator=context.accelerator,
-        devices=1,
+        **sharing(context),
         precision=precision_of(context),  # type: ignore[arg-type]  # Lightning checks the name
         # Not what the variables of a cluster's scheduler would make of it.
         plugins=[LightningEnvironment()],
@@ -43,9 +46,38 @@ def trainer(
     )
 
 
-def averaging(decay: float | None) -> list[Callback]:
-    """The callback that validates and keeps a moving average of the weights, if there is one."""
-    if decay is None:
+class Thawing(DDPStrategy):
+    """Averages the gradients of all parameters, also of those that are frozen now and thaw later."""
+
+    def _setup_model(self, model: torch.nn.Module) -> Any:
+        frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+        able = [parameter for parameter in frozen if parameter.is_floating_point()]
+        for parameter in able:
+            parameter.requires_grad_(True)  # torch registers no others
+        wrapped = super()._setup_model(model)
+        for parameter in able:
+            parameter.requires_grad_(False)
+        return wrapped
+
+
+def sharing(context: Context) -> dict[str, Any]:
+    """The Trainer's arguments for its devices. The loaders give each its part of a batch (`ranks.SharedBatches`)."""
+    several, strategy = ranks.size() > 1, "fsdp" if context.strategy == "fsdp" else "auto"
+    return {
+        "devices": ranks.size(),
+        # Layers may be frozen, or left out in a step: it is looked up which have gradients to be averaged.
+        "strategy": Thawing(find_unused_parameters=True) if several and strategy == "auto" else strategy,
+        "use_distributed_sampler": False,
+        "sync_batchnorm": several and uses_gpu(context),  # torch has none for CPUs
+    }
+
+
+def averaging(decay: float | None, context: Context) -> list[Callback]:
+    """The callback that validates and keeps a moving average of the weights, if there is one.
+
+    Lightning has none for weights that are spread over devices.
+    """
+    if decay is None or context.strategy == "fsdp":
         return []
     return [WeightAveraging(use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(decay))]  # type: ignore[no-untyped-call]
 
@@ -61,9 +93,13 @@ class Pace(Callback):
         self.batches, self.deadline, self.data, self.by_clock = batches, deadline, data, by_clock
         self.done = 0
         self.started = time.monotonic()
+        self.agreed = 0.0
 
     def progress(self) -> float:
-        """How far it is, now."""
+        """How far it is, now; of several processes, as they agreed on after the last batch."""
+        return self._progress() if ranks.size() == 1 else self.agreed
+
+    def _progress(self) -> float:
         share = self.done / self.batches
         if self.by_clock:
             share = max(share, (time.monotonic() - self.started) / max(1e-3, self.deadline - self.started))
@@ -84,11 +120,12 @@ class Pace(Callback):
     ) -> None:
         self.done += 1
         self._tell(module)
-        if self.done >= self.batches or time.monotonic() >= self.deadline:
+        if self.done >= self.batches or ranks.any_of(time.monotonic() >= self.deadline):
             trainer.should_stop = True  # Lightning validates once more then
 
     def _tell(self, module: pl.LightningModule) -> None:
         assert isinstance(module, ImageClassifier)
+        (self.agreed,) = ranks.largest(self._progress())
         module.told.value = self.data.told.value = self.progress()
         module.freeze_units()
 
@@ -96,8 +133,9 @@ class Pace(Callback):
 class Log(Callback):
     """Follows the training: stops at a loss that is not finite, reports at each validation, offers its weights."""
 
-    def __init__(self, pace: Pace, per_epoch: int, keeper: Keeper, report: Report) -> None:
-        self.pace, self.per_epoch, self.keeper, self.report = pace, per_epoch, keeper, report
+    def __init__(self, pace: Pace, per_epoch: int, keeper: Keeper, report: Report, spread: bool = False) -> None:
+        self.pace, self.per_epoch, self.keeper, self.report, self.spread = pace, per_epoch, keeper, report, spread
+        self.last: State = {}
         self.started = time.monotonic()
         self.sums: dict[str, torch.Tensor] = {}
         self.counts = {"train": 0, "val": 0}
@@ -142,7 +180,13 @@ class Log(Callback):
         module.log("val_accuracy", accuracy)
         assert isinstance(module, ImageClassifier)
         module.validations += 1
-        self.keeper.offer(module, accuracy, self.counts["val"], self.pace.done / self.pace.batches)
+        images = int(ranks.sums(self.counts["val"])[0])
+        if self.spread:
+            # All processes have to ask for what is spread over their devices; the first one has it then.
+            self.last = copied_state(trainer.strategy.lightning_module_state_dict())
+        if ranks.rank() == 0:
+            weights = partial(self.weights, module)
+            self.keeper.offer(weights, accuracy, images, self.pace.done / self.pace.batches)
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else 0.0
         self.report(
             {
@@ -161,5 +205,10 @@ class Log(Callback):
         self.started = time.monotonic()
         self._clear("train")
 
+    def weights(self, module: pl.LightningModule) -> State:
+        """The whole model's; where they are spread over devices, those of the last validation."""
+        return self.last if self.spread else copied(module)
+
     def _mean(self, part: str, what: str) -> float:
-        return float(self.sums[f"{part}_{what}"] / max(1, self.counts[part]))
+        total, count = ranks.sums(float(self.sums[f"{part}_{what}"]), self.counts[part])
+        return total / max(1, count)

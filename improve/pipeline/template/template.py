@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import ranks
 import torch
 from augment import (
     Chain,
@@ -30,7 +31,7 @@ from errors import ContractError, NonFiniteLoss
 from layers import classifier, conv_block
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 from torchvision.transforms import v2
 
 # Models often take everything from here, whatever file their contract says: it shall not fail because of that.
@@ -214,13 +215,20 @@ class ImageDataModule(pl.LightningDataModule):
         self, data: Images | FeatureRows, shuffle: bool = False, sampler: Sampler[int] | None = None
     ) -> DataLoader[Any]:
         workers = self.context.workers
+        # A last training batch of one image would break batch normalisation.
+        drop_last = data.rows is self.train_rows and len(data) > self.batch_size
+        batches: dict[str, Any] = {
+            "batch_size": min(self.batch_size, len(data)),
+            "shuffle": shuffle,
+            "sampler": sampler,
+            "drop_last": drop_last,
+        }
+        if ranks.size() > 1:
+            order = sampler or (RandomSampler(data) if shuffle else SequentialSampler(data))
+            batches = {"batch_sampler": ranks.SharedBatches(order, batches["batch_size"], drop_last)}
         return DataLoader(
             data,
-            batch_size=min(self.batch_size, len(data)),
-            shuffle=shuffle,
-            sampler=sampler,
-            # A last training batch of one image would break batch normalisation.
-            drop_last=data.rows is self.train_rows and len(data) > self.batch_size,
+            **batches,
             num_workers=workers,
             collate_fn=_as_fetched,
             multiprocessing_context="fork" if workers else None,

@@ -10,14 +10,18 @@ import json
 import logging
 import sys
 import time
+import traceback
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import ranks
 import torch
 from components import Components, load_components
 from context import Context
+from device import uses_gpu
 from keeping import WEIGHTS, Keeper, save_weights
 from plan import plan
 from preparing import Preparation
@@ -52,10 +56,12 @@ def fit(
     warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # a frozen backbone is, on purpose
     warnings.filterwarnings("ignore", "ReduceLROnPlateau conditioned on metric")
     warnings.filterwarnings("ignore", "The `srun` command is available")  # on a cluster's node
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # what is logged is of all processes already
     pl.seed_everything(context.seed, workers=True, verbose=False)
     context = context.replace(steps=SMOKE_STEPS) if smoke else context
     preparation = Preparation(context, out, started)
     made, context = plan(components, context, data_folder, out, started, preparation)
+    report = report if ranks.rank() == 0 else _silent
     report(made.event(components.batch_size()))
     pl.seed_everything(context.seed, workers=True, verbose=False)
     data, model = components.build_data(context), components.build_model(context)
@@ -68,13 +74,25 @@ def fit(
     deadline = started + context.fit_seconds - made.validation_seconds
     pace = Pace(made.batches, deadline, data, by_clock=not context.steps)
     keeper = Keeper(context.keep)
-    callbacks = [pace, Log(pace, made.per_epoch, keeper, report), *averaging(components.averaged(context.total_steps))]
+    log = Log(pace, made.per_epoch, keeper, report, spread=context.strategy == "fsdp")
+    callbacks = [pace, log, *averaging(components.averaged(context.total_steps), context)]
     kwargs = components.trainer_kwargs(context)
     limits = {"max_epochs": made.epochs, "val_check_interval": made.interval}
+    torch.manual_seed(context.seed + ranks.rank())  # each has its own luck in augmentation
     trainer(context, kwargs, callbacks, out, **limits).fit(model, datamodule=data)
-    save_weights(keeper.kept(model), out)
-    preparation.clear()
+    if ranks.rank() == 0:
+        save_weights(keeper.kept(partial(log.weights, model)), out)
+        preparation.clear()
     return context
+
+
+def _silent(event: dict[str, Any]) -> None:
+    """What one process of a training says, the others need not say again."""
+
+
+def available(context: Context) -> int:
+    """The devices that a training of this context has here."""
+    return max(1, min(context.devices, torch.cuda.device_count())) if uses_gpu(context) else context.devices
 
 
 def main() -> None:
@@ -93,7 +111,17 @@ def main() -> None:
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     folder, context = training_data(arguments.data, here, context, arguments.out)
-    fit(load_components(), context, folder, arguments.out, print_report)
+    context = context.replace(devices=available(context))
+    if context.devices == 1:
+        fit(load_components(), context, folder, arguments.out, print_report)
+    else:
+
+        def body(own: Context) -> None:
+            fit(load_components(), own, folder, arguments.out, print_report)
+
+        code = ranks.run(context, arguments.out, body, traceback.print_exception)
+        if code:
+            sys.exit(code if code > 0 else 1)
     # Beside the weights: `predict.py --weights` reads the classes there.
     (arguments.out / "context.json").write_text(json.dumps(context.as_dict(), indent=2, ensure_ascii=False) + "\n")
     print(f"weights: {arguments.out / WEIGHTS}")

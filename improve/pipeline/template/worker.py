@@ -28,6 +28,7 @@ with unused.left_out():
 import classifier
 import components
 import numpy as np
+import ranks
 import samples
 import smoke
 import to_onnx
@@ -139,6 +140,9 @@ def run(command: dict[str, Any], status: Status) -> None:
     folder = command["pipeline"]
     sys.path.insert(0, folder)
     context = Context.from_dict(command["context"])
+    if command["command"] == "fit" and context.devices > 1:
+        fit_together(command, context, status)
+        return
     parts = components.load_components()
     if command["command"] == "smoke":
         smoke.smoke(parts, context, Path(command["data"]))
@@ -154,6 +158,18 @@ def run(command: dict[str, Any], status: Status) -> None:
         pixels = samples.augmented(parts, context, Path(command["data"]), command["rows"], command["side"])
         with open(command["descriptor"], "wb", closefd=False) as pipe:
             pipe.write(pixels.tobytes())
+
+
+def fit_together(command: dict[str, Any], context: Context, status: Status) -> None:
+    """Train in a process for each device."""
+    data, out = Path(command["data"]), Path(command["work"])
+
+    def body(own: Context) -> None:
+        train.fit(components.load_components(), own, data, out, status)
+
+    code = ranks.run(context, out, body, lambda error: tell(error, command, status))
+    if code:
+        os._exit(code if code > 0 else 1)  # what went wrong has been told
 
 
 def look(command: dict[str, Any], status: Status) -> None:
@@ -212,21 +228,26 @@ def run_forked(command: dict[str, Any], status: Status) -> int:
         run(command, status)
         code = 0
     except BaseException as error:  # noqa: BLE001  # the border of the sandbox: all that a component raises is reported
-        folder = command["pipeline"]
-        print(short_traceback(error, folder), file=sys.stderr)
-        status(
-            {
-                "event": "error",
-                "reason": classify(error),
-                "component": culprit(error, folder),
-                "message": message(error, command["context"])[:MESSAGE_LENGTH],
-                "detail": short_traceback(error, folder),
-            }
-        )
+        tell(error, command, status)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def tell(error: BaseException, command: dict[str, Any], status: Status) -> None:
+    """Report what a component raised."""
+    folder = command["pipeline"]
+    print(short_traceback(error, folder), file=sys.stderr)
+    status(
+        {
+            "event": "error",
+            "reason": classify(error),
+            "component": culprit(error, folder),
+            "message": message(error, command["context"])[:MESSAGE_LENGTH],
+            "detail": short_traceback(error, folder),
+        }
+    )
 
 
 def main() -> None:

@@ -72,5 +72,7 @@ def _become(request: dict[str, Any], given: dict[str, int], program: Callable[[]
     linux.prctl(linux.PR_SET_DUMPABLE, 1)  # giving up privileges has cleared it; the watchdog has to look
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # if the machine runs out of memory, this goes first
-    seccomp.install(seccomp.program(supervised=False, gpu=request["gpu"]), supervised=False)
+    seccomp.install(
+        seccomp.program(supervised=False, gpu=request["gpu"], loopback=request["loopback"]), supervised=False
+    )
     fork.run(request, program)

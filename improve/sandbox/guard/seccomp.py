@@ -77,8 +77,12 @@ _NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
 _DENY: Final = bpf.error(errno.EPERM)
 
 
-def program(supervised: bool, machine: str = "", gpu: bool = False) -> bytes:
-    """The filter as the kernel and bubblewrap take it. `supervised`: the stricter one of T1, which needs a guard."""
+def program(supervised: bool, machine: str = "", gpu: bool = False, loopback: bool = False) -> bytes:
+    """The filter as the kernel and bubblewrap take it. `supervised`: the stricter one of T1, which needs a guard.
+
+    `loopback`: streams of IPv4, and the questions for interfaces that go with them, where the program has a network of
+    its own in which there is nothing but itself.
+    """
     machine = machine or os.uname().machine
     named: dict[str, bpf.Body] = dict.fromkeys(FORBIDDEN, bpf.answer(_DENY))
     named |= dict.fromkeys(ADVICE, bpf.answer(bpf.error(0)))
@@ -99,7 +103,7 @@ def program(supervised: bool, machine: str = "", gpu: bool = False) -> bytes:
     named["setpriority"] += bpf.answer(_DENY)
     for name in ("sched_setscheduler", "sched_setparam", "sched_setattr", "sched_setaffinity"):
         named[name] = bpf.if_one_of(0, (0,), bpf.ALLOW, _DENY)
-    named["socket"] = _sockets(supervised)
+    named["socket"] = _sockets(supervised, loopback)
     named["clone"] = _clones(supervised)
     if supervised:
         named |= _shared_host()
@@ -107,10 +111,22 @@ def program(supervised: bool, machine: str = "", gpu: bool = False) -> bytes:
     return bpf.assemble(machine, syscalls.HIGHEST, rules, bpf.error(errno.ENOSYS))
 
 
-def _sockets(supervised: bool) -> bpf.Body:
+def _sockets(supervised: bool, loopback: bool) -> bpf.Body:
     """AF_UNIX alone. Where the host's sockets are in reach, no datagrams: they name their target in memory."""
     body = bpf.argument(0) + bpf.if_equal(socket.AF_UNIX, _unix_types() if supervised else bpf.answer(bpf.ALLOW))
+    if loopback:
+        body += bpf.if_equal(socket.AF_INET, _streams()) + bpf.if_equal(socket.AF_NETLINK, _routes())
     return body + bpf.answer(bpf.error(errno.EAFNOSUPPORT))
+
+
+def _streams() -> bpf.Body:
+    body = bpf.argument(1) + bpf.mask(_SOCKET_TYPES) + bpf.if_equal(_STREAM, bpf.answer(bpf.ALLOW))
+    return body + bpf.answer(_DENY)
+
+
+def _routes() -> bpf.Body:
+    """NETLINK_ROUTE, by which libraries find the interfaces there are."""
+    return bpf.argument(2) + bpf.if_equal(0, bpf.answer(bpf.ALLOW)) + bpf.answer(_DENY)
 
 
 def _unix_types() -> bpf.Body:

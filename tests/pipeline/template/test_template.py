@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -551,8 +552,8 @@ class Stub:
 def test_which_weights_are_kept(lib: SimpleNamespace, choice: str, accuracies: list[float], kept: float) -> None:
     keeper = lib.keeping.Keeper(choice)
     for number, accuracy in enumerate(accuracies):
-        keeper.offer(Stub(lib, float(number)), accuracy, 200, (number + 1) / 4)
-    state = keeper.kept(Stub(lib, 3.0))
+        keeper.offer(partial(lib.keeping.copied, Stub(lib, float(number))), accuracy, 200, (number + 1) / 4)
+    state = keeper.kept(partial(lib.keeping.copied, Stub(lib, 3.0)))
     assert state["w"].item() == kept
     assert state["seen"].item() == (3 if choice == "average" else int(kept))
 

@@ -1,0 +1,251 @@
+"""The Ray cluster of a run: what its nodes offer, and stations on them. The only module that knows Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from improve.config.invocation import install_extra
+from improve.config.schema import ExecutorConfig
+from improve.errors import ClusterError, SandboxError
+from improve.execution import machine
+from improve.execution.cluster import station
+from improve.execution.cluster.post import Lines, Lost, Post
+from improve.record.provenance import code_hash
+from improve.sandbox import Tier
+
+REPORT_SECONDS = 300.0  # for a node to say what it offers: it may have to import a lot from a cold disk
+LOOK_SECONDS = 2.0  # between two looks at which nodes there are
+ORDER = [tier.name for tier in reversed(Tier)]  # weakest first
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """What trainings on the cluster get: the weakest tier of its nodes, and one node's hardware in a line."""
+
+    tier: Tier
+    how_to_improve: str
+    hardware: str
+    nodes: int  # that can take a training
+
+
+class Connection:
+    """The cluster, joined when it is first needed. `mode` as for `improve.sandbox.choose`; `say` tells what goes on."""
+
+    def __init__(self, config: ExecutorConfig, mode: str, say: Callable[[str], None]) -> None:
+        self.config, self.asked, self.mode, self.say = config, config.ray, mode, say
+        self.tier: Tier | None = None  # the least that a station must have
+        self._idle: list[tuple[Post, threading.Timer]] = []
+        self._lock = threading.Lock()
+        self._joined = False
+
+    def settings(self) -> str:
+        """For a station: how it is configured as if it were alone there."""
+        config = dataclasses.replace(
+            self.config,
+            name="local",
+            threads=machine.training_threads(self.config),
+            accelerator="gpu" if machine.uses_gpu(self.config) else "cpu",
+        )
+        values = dataclasses.asdict(config)
+        del values["ray"]
+        asked = {"mode": self.mode, "cache_dir": self.asked.cache_dir, "cache_gib": self.asked.cache_gib}
+        return json.dumps({"config": values, **asked})
+
+    # -- the cluster ---------------------------------------------------------------------------------------------
+
+    def join(self) -> Any:
+        """Ray, connected. Raises `ClusterError`."""
+        ray = _ray()
+        with self._lock:
+            if not ray.is_initialized():
+                self.say(f"joining the Ray cluster {self.asked.address}")
+                _connect(ray, self.asked.address)
+                self._joined = True
+        return ray
+
+    def survey(self) -> Offer:
+        """Ask all nodes that can take a training what they offer.
+
+        Raises `ClusterError` if there is none for `executor.ray.wait_seconds`, or one has other code, and
+        `SandboxError` if one cannot confine as `mode` demands.
+        """
+        ray = self.join()
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        ask = ray.remote(num_cpus=0, max_retries=0)(station.report)
+        here = [
+            ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+            for node in self._wait_for_nodes(self.say)
+        ]
+        asked = [one.remote(self.settings()) for one in here]
+        said = [json.loads(_get(reference, REPORT_SECONDS)) for reference in asked]
+        for one in said:
+            self._check(one)
+        weakest = min(said, key=lambda one: ORDER.index(one["tier"]))
+        self.tier = Tier[weakest["tier"]]
+        return Offer(self.tier, weakest["how_to_improve"], f"{said[0]['hardware']}, on a Ray cluster", len(said))
+
+    def _wait_for_nodes(self, say: Callable[[str], None]) -> list[dict[str, Any]]:
+        """The nodes that have what one training asks for, taken or not."""
+        began = time.monotonic()
+        while not (found := self._capable()):
+            left = self.asked.wait_seconds - (time.monotonic() - began)
+            if left <= 0:
+                raise ClusterError(
+                    f"No node of the Ray cluster {self.asked.address} has had {self._wanted()} "
+                    f"for {self.asked.wait_seconds:g} s; there are {self._there()}.",
+                    "add such a node (ray start --address=HOST:PORT), or ask for less: executor.ray.num_cpus, "
+                    "executor.ray.num_gpus",
+                )
+            say(f"no node of the cluster has {self._wanted()}: waiting up to {left:.0f} s for one")
+            time.sleep(min(LOOK_SECONDS, left))
+        return found
+
+    def _capable(self) -> list[dict[str, Any]]:
+        wanted = {"CPU": self.asked.num_cpus, "GPU": self.asked.num_gpus}
+        if self.asked.accelerator_type:
+            wanted[f"accelerator_type:{self.asked.accelerator_type}"] = 0.001
+        return [
+            node
+            for node in _ray().nodes()
+            if node["Alive"] and all(node["Resources"].get(name, 0) >= count for name, count in wanted.items())
+        ]
+
+    def _wanted(self) -> str:
+        gpus = f" and {self.asked.num_gpus:g} GPUs" if self.asked.num_gpus else ""
+        kind = f" ({self.asked.accelerator_type})" if self.asked.accelerator_type else ""
+        return f"{self.asked.num_cpus:g} CPUs{gpus}{kind}"
+
+    def _there(self) -> str:
+        nodes = [node["Resources"] for node in _ray().nodes() if node["Alive"]]
+        found = (f"{one.get('CPU', 0):g} CPUs and {one.get('GPU', 0):g} GPUs" for one in nodes)
+        return "nodes with " + ", ".join(found) if nodes else "none at all"
+
+    def _check(self, said: dict[str, Any]) -> None:
+        host = said["host"]
+        if "error" in said:
+            what, fix = said["error"]
+            raise SandboxError(f"On {host}, a node of the Ray cluster: {what}", f"there: {fix}")
+        if said["code"] != code_hash():
+            raise ClusterError(
+                f"On {host}, a node of the Ray cluster, improve is another version than here.",
+                "install the same one there (the same commit, or the same release)",
+            )
+        if machine.uses_gpu(self.config) and not said["gpus"]:
+            raise ClusterError(
+                f"On {host}, a node of the Ray cluster, no NVIDIA GPU is seen, though Ray counts one.",
+                "install its driver there, or run with executor.ray.num_gpus=0",
+            )
+        if self.tier and ORDER.index(said["tier"]) < ORDER.index(self.tier.name):
+            raise SandboxError(
+                f"{host}, a node of the Ray cluster, confines generated code in tier {said['tier']}, weaker than this "
+                f"run's {self.tier.name}. {said['how_to_improve']}",
+                "take it out of the cluster, or do there what is said above; then run the same command again",
+            )
+
+    # -- stations ------------------------------------------------------------------------------------------------
+
+    def take(self, say: Callable[[str], None]) -> Post:
+        """A station: one just put back, or a new one once a node is free for it. `say` is told what it waits for.
+
+        Raises `Lost` if it has gone before it was there, and what `survey` raises.
+        """
+        with self._lock:
+            if self._idle:
+                post, timer = self._idle.pop()
+                timer.cancel()
+                return post
+        ray = self.join()
+        self._wait_for_nodes(say)
+        asked = self.asked
+        resources = {"num_cpus": asked.num_cpus, "num_gpus": asked.num_gpus, "accelerator_type": asked.accelerator_type}
+        actor = ray.remote(station.Station).options(max_restarts=0, **resources).remote(self.settings())
+        lines = Lines(lambda name, *arguments: getattr(actor, name).remote(*arguments), _get, lambda: ray.kill(actor))
+        try:
+            said = json.loads(self._first_word(lines, say))
+            self._check(said)
+        except BaseException:
+            lines.kill()
+            raise
+        return Post(lines, said["host"])
+
+    def _first_word(self, lines: Lines, say: Callable[[str], None]) -> str:
+        """What a station says of itself once it is there, however long others hold the nodes."""
+        ray, reference = _ray(), lines.call("report")
+        while not ray.wait([reference], timeout=LOOK_SECONDS)[0]:
+            if not self._capable():
+                self._wait_for_nodes(say)
+            say("waiting for a node of the cluster")
+        return str(_get(reference, REPORT_SECONDS))
+
+    def put_back(self, post: Post) -> None:
+        """Keep a station for a moment: what comes next is often at once."""
+        timer = threading.Timer(self.asked.idle_seconds, self.release, args=[post])
+        timer.daemon = True
+        with self._lock:
+            self._idle.append((post, timer))
+        timer.start()
+
+    def release(self, only: Post | None = None) -> None:
+        """End idle stations, so that others have their nodes' cores and GPUs."""
+        with self._lock:
+            ending = [each for each in self._idle if only is None or only is each[0]]
+            self._idle = [each for each in self._idle if each not in ending]
+        for post, timer in ending:
+            timer.cancel()
+            with contextlib.suppress(Lost):
+                post.lines.get(post.lines.call("close"), REPORT_SECONDS)
+            post.lines.kill()
+
+    def close(self) -> None:
+        """End all stations, and leave the cluster if it was joined here."""
+        self.release()
+        if self._joined:
+            _ray().shutdown()
+            self._joined = False
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        what = "executor=ray needs the package ray, which is not installed here."
+        raise ClusterError(what, install_extra("ray")) from None
+    return ray
+
+
+def _connect(ray: Any, address: str) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it sends nothing to anybody
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address, log_to_driver=False, configure_logging=False, namespace="improve")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"The Ray cluster {address} cannot be joined: {str(error).strip().splitlines()[0]}",
+            "start one (ray start --head), or name yours: executor.ray.address=HOST:PORT, or ray://HOST:10001",
+        ) from error
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)  # Ray takes it for itself
+
+
+def _get(reference: Any, seconds: float) -> Any:
+    """What a call gives. Raises `Lost` if who should give it is gone, else what the call raised."""
+    ray = _ray()
+    try:
+        return ray.get(reference, timeout=seconds)
+    except ray.exceptions.GetTimeoutError as error:
+        raise Lost(f"no answer for {seconds:.0f} s") from error
+    except ray.exceptions.RayTaskError:
+        raise
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise Lost(str(error).strip().splitlines()[0]) from error
