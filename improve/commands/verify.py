@@ -23,6 +23,7 @@ from improve.datasets import Dataset, prepare
 from improve.display.text import one_line, percent
 from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.errors import ConfigError, DataError, ResumeError
+from improve.execution import machine
 from improve.execution.local import LocalExecutor
 from improve.judging.scoring import answers, load_predictions
 from improve.judging.verification import Check, verify
@@ -107,6 +108,7 @@ def _retrained(history: History, folder: Path, config: Config, dataset: Dataset 
         executor = LocalExecutor(
             config.executor, choose(config.sandbox.mode), informed(dataset, config.dataset, weights), weights,
             Path(scratch), config.seed + 1, lambda iteration, stage, detail: None,
+            slots=machine.slots(config.executor, config.strategy.candidates),
         )  # fmt: skip
         try:
             fit = executor.fit(0, pipeline)

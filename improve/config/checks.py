@@ -22,6 +22,9 @@ def check(config: Config) -> None:
             raise ConfigError(f"{name}={share} is not between 0 and 1.", f"use for instance {name}=0.2")
     if not all(c.isalnum() or c in "._-" for c in config.study) or config.study.startswith("."):
         raise ConfigError(f"study={config.study} cannot be a folder's name.", "use letters, digits, '.', '_' and '-'")
+    slots = config.executor.slots
+    if slots != "auto" and not (slots.isdecimal() and int(slots) >= 1):
+        raise ConfigError(f"executor.slots={slots} is no number of trainings.", "use auto, or a number from 1 on")
     _check_tracking(config.tracking)
     _check_protocol(config)
     _check_dataset(config.dataset)

@@ -1,4 +1,7 @@
-"""Trainings and predictions on this machine, one at a time, each in a sandbox of its own that starts from nothing.
+"""Trainings and predictions on this machine, each in a sandbox of its own that starts from nothing.
+
+One goes on at a time, or as many as there are `slots`: then `fit` and `predict` are called from as many threads, for
+trainings that are not the same, and each use of a sandbox has a lane of its own.
 
 For iteration k there are cells for `smoke` (each attempt its own), `fit` and `samples`, which see the components and
 the training images with their labels; `predict`, which sees the blinded selection images, the components and the
@@ -31,7 +34,7 @@ from improve.execution.cell import TEMPLATE, Cell, limits_of, new_zygote
 from improve.execution.length import Length
 from improve.execution.place import Place
 from improve.execution.predictions import BadPredictions, parse_predictions
-from improve.execution.replicates import REFIT, derived_seed, fit_phase, suffix, training_stage
+from improve.execution.replicates import REFIT, derived_seed, fit_phase, predicting_stage, suffix, training_stage
 from improve.execution.status import ROW_KEYS, amount, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
 from improve.execution.whole import whole_context, write_whole
@@ -82,9 +85,13 @@ class LocalExecutor:
     phase: Callable[[int, str, str], None]
 
     zygote: Zygote | None = None  # what cells are forked from; ours to close; None: begun when it is needed
+    slots: int = 1
 
     def __post_init__(self) -> None:
         self._cells = WarmCells(lambda key: self._open(*key))
+        self._lanes = machine.lanes(self.config, self.slots)
+        self._running: set[Cell] = set()
+        self.stopped = False
         self._starting = threading.Lock()
         for left in (CELLS, WHOLE):  # of a process that was killed
             remove(self.folder / left)
@@ -275,6 +282,12 @@ class LocalExecutor:
             for folder in (self.folder / "work").glob(f"{iteration:03d}*"):
                 remove(folder)
 
+    def stop(self) -> None:
+        """End what other threads run: it fails there soon, and so does what they begin from now on."""
+        self.stopped = True
+        for cell in list(self._running):
+            cell.kill()
+
     def close(self) -> None:
         """End everything that runs."""
         self._cells.close()
@@ -283,7 +296,8 @@ class LocalExecutor:
         remove(self.folder / CELLS)
 
     def _predict(self, kind: Kind, iteration: int, rows: int, replicate: int, alone: int = 0) -> np.ndarray | Failure:
-        self.phase(iteration, "predicting", f"{rows} images")
+        stage = predicting_stage(replicate) if kind == "predict" else "predicting"
+        self.phase(iteration, stage, f"{rows} images")
         classes = len(self.dataset.class_names)
         with self._cell(kind, iteration, replicate) as cell:
             command = self._command("predict", cell, f"{iteration} predict", self._inputs(kind, iteration))
@@ -306,13 +320,19 @@ class LocalExecutor:
     @contextmanager
     def _cell(self, kind: Kind, iteration: int, replicate: int = 0) -> Iterator[Cell]:
         """A cell with the candidate in its place, closed at the end. Nobody foresees a replicate's: it starts now."""
-        cell = self._open(kind, iteration, replicate) if replicate else self._cells.take((kind, iteration))
-        try:
-            work = None if kind in FITTING else self.work_folder(iteration, replicate)
-            cell.place.fill(self.candidate_folder(iteration), work)
-            yield cell
-        finally:
-            cell.close()
+        with self._lanes.one() as lane:
+            cell = self._open(kind, iteration, replicate) if replicate else self._cells.take((kind, iteration))
+            cell.lane = lane
+            self._running.add(cell)
+            try:
+                if self.stopped:
+                    cell.kill()
+                work = None if kind in FITTING else self.work_folder(iteration, replicate)
+                cell.place.fill(self.candidate_folder(iteration), work)
+                yield cell
+            finally:
+                self._running.discard(cell)
+                cell.close()
 
     def _open(self, kind: Kind, iteration: int, replicate: int = 0) -> Cell:
         inputs, candidate = self._inputs(kind, iteration, replicate), self.candidate_folder(iteration)
@@ -341,6 +361,7 @@ class LocalExecutor:
             "work": str(cell.place.weights if command == "predict" else cell.place.work),
             "data": str(data or self.dataset.train_folder),
             "context": self.context(phase),
+            "lane": cell.lane.record(),
         }
 
     def context(self, phase: str = "") -> dict[str, Any]:
@@ -363,7 +384,7 @@ class LocalExecutor:
             "fit_seconds": self.config.fit_seconds,
             "steps": self.config.steps or 0,
             "disk_bytes": limits_of(self.config).disk_bytes,
-            "threads": machine.training_threads(self.config),
+            "threads": machine.training_threads(self.config, self.slots),
             "workers": self.config.workers,
             "accelerator": "gpu" if gpu else "cpu",
             "precision": self.config.precision,

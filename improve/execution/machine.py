@@ -10,6 +10,7 @@ from pathlib import Path
 
 from improve.config.schema import ExecutorConfig
 from improve.datasets import TimeLimit
+from improve.execution.lanes import Lanes
 
 LIBRARIES = ("torch", "torchvision", "timm", "pytorch-lightning")
 DEVICES = Path("/dev")
@@ -21,9 +22,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def training_threads(config: ExecutorConfig) -> int:
-    """CPU threads of one training: as configured, else all cores but one, which prepares the next steps meanwhile."""
-    return config.threads or max(1, cores() - 1)
+def slots(config: ExecutorConfig, candidates: int) -> int:
+    """How many trainings go on at a time in a run that has so many candidates an iteration: see `executor.slots`."""
+    if config.slots != "auto":
+        return int(config.slots)
+    return min(candidates, len(gpu_names()) if uses_gpu(config) else cores())
+
+
+def lanes(config: ExecutorConfig, slots: int) -> Lanes:
+    """What each of these trainings has of the machine."""
+    return Lanes(slots, sorted(os.sched_getaffinity(0)), len(gpu_names()) if uses_gpu(config) else 0)
+
+
+def training_threads(config: ExecutorConfig, slots: int = 1) -> int:
+    """CPU threads of one training: as configured, else all cores but one, which prepares the next steps meanwhile.
+
+    Of several trainings at a time each has as many as its share of the cores.
+    """
+    return config.threads or max(1, cores() // slots if slots > 1 else cores() - 1)
 
 
 @functools.cache

@@ -62,8 +62,8 @@ class Backend(Protocol):
     @property
     def author(self) -> str: ...
 
-    def check(self, iterations: int) -> None:
-        """Refuse what cannot work before anything is spent. Raises `LLMError`."""
+    def check(self, iterations: int, candidates: int = 1) -> None:
+        """Refuse what cannot work before anything is spent: for so many candidates each. Raises `LLMError`."""
 
     def notes(self, settings: dict[str, Any]) -> list[str]:
         """What people should know of a run with these settings."""
@@ -95,7 +95,7 @@ class LiveModels:
     def author(self) -> str:
         return "a rule-based expert" if self._clients.offline else f"the language model {self._clients.models}"
 
-    def check(self, iterations: int) -> None:
+    def check(self, iterations: int, candidates: int = 1) -> None:
         self._clients.check()
         self._checked = True
 

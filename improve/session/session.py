@@ -38,6 +38,7 @@ from improve.refinement.ending import conclude
 from improve.refinement.final import test_meanwhile
 from improve.refinement.finish import members
 from improve.refinement.loop import refine
+from improve.refinement.side_by_side import goes_side_by_side
 from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
 from improve.report import write_run_page
@@ -187,7 +188,9 @@ class Session:
             display.phase(0, "starting")  # the imports may take longer than the images
             undo.pop_all()
         seed, phase = config.seed, display.phase
-        return LocalExecutor(config.executor, sandbox, dataset, weights, self.folder, seed, phase, zygote), supply
+        slots = machine.slots(config.executor, config.strategy.candidates)
+        executor = LocalExecutor(config.executor, sandbox, dataset, weights, self.folder, seed, phase, zygote, slots)
+        return executor, supply
 
     def _open(self, journal: Journal, executor: LocalExecutor, supply: Supply) -> None:
         """The first records, or those of an earlier session if it had the same settings, data and code."""
@@ -201,19 +204,21 @@ class Session:
     def _workshop(self, journal: Journal, executor: LocalExecutor, supply: Supply, display: Display) -> Workshop:
         """The team, its budget, and what carries out and records its candidates."""
         order, dataset = self.order, executor.dataset
-        budget = Budget(self.config.budget, journal, self._training(dataset), self.began)
+        budget = Budget(self.config.budget, journal, self._training(executor), self.began)
         brief = brief_of(dataset, executor, order.strategy, supply.offered())
         team = Team(order.backend, order.prompts, journal, self.folder, brief, display.phase, budget)
-        trials = Trials(dataset, executor, journal, self.folder, budget, supply)
-        rule = configured(self.config.acceptance, self.config.strategy.iterations)
+        strategy = self.config.strategy
+        beside = goes_side_by_side(self.config.executor, strategy.candidates)
+        trials = Trials(dataset, executor, journal, self.folder, budget, supply, beside)
+        rule = configured(self.config.acceptance, strategy.iterations, strategy.candidates)
         shown = self.config.protocol != "paper"
-        return Workshop(order.strategy, self.config.strategy, rule, team, trials, shown)
+        return Workshop(order.strategy, strategy, rule, team, trials, shown)
 
-    def _training(self, dataset: Dataset) -> Training:
+    def _training(self, executor: LocalExecutor) -> Training:
         """What the budget must know of trainings."""
-        counts, executor = dataset.counts, self.config.executor
-        gpus = int(machine.uses_gpu(executor))  # a training holds one
-        return Training(hard_limit(executor.fit_seconds), gpus, counts["test"] / counts["selection"])
+        counts, config = executor.dataset.counts, executor.config
+        gpus = int(machine.uses_gpu(config))  # a training holds one
+        return Training(hard_limit(config.fit_seconds), gpus, counts["test"] / counts["selection"], executor.slots)
 
     def _export(self, workshop: Workshop) -> None:
         best, executor = workshop.incumbent, workshop.trials.executor
