@@ -44,7 +44,7 @@ def null_run(world: World, acceptance: AcceptanceConfig, candidates: int, number
     standings = Standings(configured(acceptance, NULL_ITERATIONS, candidates))
 
     def draw() -> np.ndarray:
-        return world.selection[int(rng.choice(rows))]
+        return np.asarray(world.selection[int(rng.choice(rows))])
 
     def train(asks: Sequence[Ask]) -> list[bool | Failure]:
         for ask in asks:

@@ -30,6 +30,7 @@ from improve.llm.backend import Backend, Question
 from improve.llm.faults import Unanswered
 from improve.llm.reply import CONTEXT, LENGTH, REFUSED, UNANSWERED, UNREADABLE
 from improve.record.journal import Journal
+from improve.record.numbering import Numbering
 from improve.spending.budget import Budget
 
 PLAN_LENGTH = 4000
@@ -232,7 +233,8 @@ class Team:
         # The same prompt again wants another answer. Counted here, where a resumed run passes all its calls again.
         sample = self._asked[prompt]
         self._asked[prompt] += 1
-        question = Question(role, iteration, order, prompt, as_json, sample)
+        at = Numbering(self._brief.candidates).at(iteration)
+        question = Question(role, iteration, order, prompt, as_json, sample, at)
         if self._budget:
             most = self._backend.most(question)
             self._budget.before_call(str(question), most.tokens, most.usd, trains=role != "summarizer")

@@ -44,6 +44,7 @@ from improve.sandbox import Sandbox, Zygote, remove
 
 # Beyond its own time limit a training may finish its step and its validation, and write its weights.
 GRACE_SHARE, GRACE_SECONDS = 0.5, 30.0
+PATIENCE = 1.5  # beside others
 CELLS = "cells"  # folder in a run's, of what cells see while they run
 WHOLE = "whole"  # folder in a run's, of the images of a refit while it lasts
 FITTING: tuple[Kind, ...] = ("smoke", "fit", "samples")  # see the training images
@@ -193,7 +194,8 @@ class LocalExecutor:
             context = command["context"] | {"reference": reference}
             if replicate == REFIT:
                 context = whole_context(context, self.dataset)
-            outcome = cell.run({**command, "context": context}, hard_limit(context["fit_seconds"]), on_event)
+            limit = hard_limit(context["fit_seconds"], self.slots)
+            outcome = cell.run({**command, "context": context}, limit, on_event)
             self._expect_all(expected)
             failure = outcome.failure or self._keep_weights(cell, self.work_folder(iteration, replicate))
         self._require_room(failure)
@@ -382,6 +384,7 @@ class LocalExecutor:
             "images_per_class": list(data.images_per_class),
             "seed": derived_seed(self.seed, phase),
             "fit_seconds": self.config.fit_seconds,
+            "patience": patience(self.slots),
             "steps": self.config.steps or 0,
             "disk_bytes": limits_of(self.config).disk_bytes,
             "threads": machine.training_threads(self.config, self.slots),
@@ -398,9 +401,16 @@ class LocalExecutor:
             csv.DictWriter(file, ROW_KEYS).writerow(row)
 
 
-def hard_limit(fit_seconds: float) -> float:
+def patience(slots: int) -> float:
+    """By which factor of its time limit a training may be late: beside others it is to have the steps that were planned
+    for it and its like, be it that a step takes longer than when it was timed."""
+    return PATIENCE if slots > 1 else 1.0
+
+
+def hard_limit(fit_seconds: float, slots: int = 1) -> float:
     """Seconds after which a training is ended by force."""
-    return fit_seconds + max(GRACE_SECONDS, GRACE_SHARE * fit_seconds)
+    most = patience(slots) * fit_seconds
+    return most + max(GRACE_SECONDS, GRACE_SHARE * most)
 
 
 def _progress(row: Mapping[str, Any], planned: float | None) -> str:

@@ -27,7 +27,7 @@ from improve.judging.scoring import Answers, answers, confusion_matrix, load_pre
 from improve.judging.siblings import Ask, Judged, leader, race, surpassed
 from improve.judging.standings import Standings
 from improve.record.history import History, Iteration
-from improve.record.kinds import EnsembleRecord, MemberRecord, ScoreRecord, TestRecord
+from improve.record.kinds import CandidateRecord, EnsembleRecord, MemberRecord, ScoreRecord, TestRecord
 from improve.record.provenance import code_hash
 
 TOLERANCE = 1e-9
@@ -67,8 +67,9 @@ def verify(history: History, folder: Path, dataset: Dataset | None) -> Iterator[
     labels = {split: dataset.labels(split) for split in SPLITS} if dataset else {}
     known: dict[tuple[int, int], Answers] = {}
     for iteration in history.iterations:
-        yield from _sources(iteration, folder)
-        yield from _selection(iteration, folder, labels.get("selection"), known)
+        called = history.numbering.at(iteration.number)
+        yield from _sources(called, iteration.candidate, folder)
+        yield from _selection(called, iteration, folder, labels.get("selection"), known)
     settings = AcceptanceConfig(**history.run["config"].get("acceptance", {}))
     again = _Again(Standings(configured(settings, history.planned, history.numbering.candidates)))
     yield from _verdicts(history, known, labels.get("selection"), again)
@@ -77,7 +78,7 @@ def verify(history: History, folder: Path, dataset: Dataset | None) -> Iterator[
         if test:
             yield from _scored(f"test score of the {test['which']} pipeline", test, folder, labels.get("test"))
     for member in history.members:
-        what = f"test score of iteration {member['iteration']}, seed {member['replicate'] + 1}"
+        what = f"test score of {history.numbering.at(member['iteration'])}, seed {member['replicate'] + 1}"
         yield from _scored(what, member, folder, labels.get("test"))
     yield from _tested(history)
     if history.ensemble:
@@ -105,9 +106,8 @@ def _data(history: History, dataset: Dataset | None) -> Iterator[Check]:
     yield Check("images and labels", same, said)
 
 
-def _sources(iteration: Iteration, folder: Path) -> Iterator[Check]:
+def _sources(called: str, candidate: CandidateRecord | None, folder: Path) -> Iterator[Check]:
     """The components as files, by the hashes on record."""
-    candidate = iteration.candidate
     if candidate is None:
         return
     wrong = [
@@ -115,18 +115,18 @@ def _sources(iteration: Iteration, folder: Path) -> Iterator[Check]:
         for name in COMPONENTS
         if _sha256(folder / candidate["folder"] / f"{name}.py") != candidate["hashes"][name]
     ]
-    yield Check(f"sources of iteration {iteration.number}", not wrong, " and ".join(wrong) or "3 files")
+    yield Check(f"sources of {called}", not wrong, " and ".join(wrong) or "3 files")
 
 
 def _selection(
-    iteration: Iteration, folder: Path, labels: np.ndarray | None, known: dict[tuple[int, int], Answers]
+    called: str, iteration: Iteration, folder: Path, labels: np.ndarray | None, known: dict[tuple[int, int], Answers]
 ) -> Iterator[Check]:
     """The scores of an iteration's trainings; `known` gets their answers, by iteration and replicate."""
     first = (iteration.score,) if iteration.score and not iteration.score["failure"] else ()
     for record in (*first, *iteration.again):
         replicate = record.get("replicate", 0)
         seed = f", seed {replicate + 1}" if replicate else ""
-        yield from _scored(f"selection score of iteration {iteration.number}{seed}", record, folder, labels)
+        yield from _scored(f"selection score of {called}{seed}", record, folder, labels)
         try:
             given = answers(load_predictions(folder / record["predictions"], record["sha256"]))
         except ResumeError:
@@ -165,7 +165,7 @@ def _tested(history: History) -> Iterator[Check]:
                 test["failure"] is not None or test["predictions"] == f"predictions/test-{test['iteration']:03d}.npy"
             )
             what = f"which pipeline the {test['which']} test score is of"
-            yield Check(what, [test["iteration"]] == expected and named, f"iteration {test['iteration']}")
+            yield Check(what, [test["iteration"]] == expected and named, history.numbering.at(test["iteration"]))
 
 
 def _claimed(history: History, folder: Path, again: _Again, labels: Mapping[Split, np.ndarray]) -> Iterator[Check]:
@@ -236,7 +236,7 @@ def _verdicts(
         for iteration in siblings:
             verdict, found = iteration.verdict, again.get(iteration.number)
             assert verdict is not None
-            what = f"verdict on {history.where(iteration.number)}"
+            what = f"verdict on {history.numbering.at(iteration.number)}"
             if _has_failed(iteration):
                 same = verdict["verdict"] == "failed" and (rerun.unseen or verdict["incumbent"] == leading)
                 yield Check(what, same, verdict["verdict"])
@@ -327,7 +327,7 @@ def _delivered(history: History, folder: Path) -> Iterator[Check]:
         return
     hashes = best.candidate["hashes"]
     wrong = [f"{name}.py" for name in COMPONENTS if _sha256(folder / "best" / f"{name}.py") != hashes[name]]
-    yield Check("the code in best/", not wrong, " and ".join(wrong) or f"that of iteration {best.number}")
+    yield Check("the code in best/", not wrong, " and ".join(wrong) or f"that of {history.numbering.at(best.number)}")
 
 
 def _sums(history: History) -> Iterator[Check]:
@@ -339,7 +339,8 @@ def _sums(history: History) -> Iterator[Check]:
     yield Check("totals of tokens and money", same, f"{history.costs.total_tokens:,} tokens")
     verdicts = [iteration.verdict for iteration in history.iterations if iteration.verdict]
     best = verdicts[-1]["incumbent"] if verdicts else None
-    yield Check("which pipeline is the best", finished["best"] == best, f"iteration {best}")
+    called = "none" if best is None else history.numbering.at(best)
+    yield Check("which pipeline is the best", finished["best"] == best, called)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -32,6 +32,7 @@ class Question:
     prompt: Prompt
     as_json: Mapping[str, Any] | None = None  # the JSON schema of the answer
     sample: int = 0  # how often this prompt was asked before: another sample is another seed
+    at: str = ""  # how people call the iteration (of several candidates: the candidate); "": by its number
 
     @property
     def courtesy(self) -> bool:
@@ -44,7 +45,7 @@ class Question:
         return hashlib.sha256(f"{self.prompt.system}\0{self.prompt.user}".encode()).hexdigest()
 
     def __str__(self) -> str:
-        return f"the {self.role.replace('_', ' ')}'s call in iteration {self.iteration}"
+        return f"the {self.role.replace('_', ' ')}'s call in {self.at or f'iteration {self.iteration}'}"
 
 
 @dataclass(frozen=True)

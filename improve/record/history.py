@@ -75,7 +75,9 @@ class Iteration:
     summary: str
     calls: tuple[LLMRecord, ...]
     seconds: float
-    best_accuracy: float | None = None  # of the best pipeline after its iteration's verdicts, as it was known then
+    best_accuracy: float | None = (
+        None  # of the best pipeline among those up to this number, as it was known after the verdict
+    )
 
     @property
     def component(self) -> str:
@@ -373,7 +375,7 @@ def _iterations(records: list[Record], numbering: Numbering) -> tuple[Iteration,
 def _best_after(one: Iteration, all_of_them: list[Iteration]) -> float | None:
     if one.verdict is None or one.verdict["incumbent"] is None:
         return None
-    if one.verdict["incumbent"] == one.incumbent:
+    if one.verdict["incumbent"] == one.incumbent or one.verdict["incumbent"] > one.number:
         return one.incumbent_accuracy
     return next((each.accuracy for each in all_of_them if each.number == one.verdict["incumbent"]), None)
 

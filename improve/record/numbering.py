@@ -33,10 +33,12 @@ class Numbering:
         place = self.place(number)
         return f"{self.iteration(number)}.{place}" if place else str(self.iteration(number))
 
-    def where(self, number: int, of: int | None = None) -> str:
-        """ "first pipeline", "iteration 3", "iteration 3, candidate 2"; with `of` iterations "iteration 3 of 8 …"."""
-        if number == 0:
-            return "first pipeline"
+    def at(self, number: int, of: int | None = None) -> str:
+        """ "iteration 3", "iteration 3, candidate 2"; with `of` iterations "iteration 3 of 8 …"."""
         place = self.place(number)
         total = "" if of is None else f" of {of}"
         return f"iteration {self.iteration(number)}{total}" + (f", candidate {place}" if place else "")
+
+    def where(self, number: int, of: int | None = None) -> str:
+        """As `at`, but "first pipeline" for that."""
+        return self.at(number, of) if number else "first pipeline"

@@ -68,9 +68,10 @@ class Again:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A training to be made; `upcoming`, `sampled` and `reference` as for `LocalExecutor.fit`."""
+    """A training to be made; `upcoming`, `sampled` and `reference` as for `LocalExecutor.fit`. `called`: by people."""
 
     what: Again
+    called: str
     pipeline: Pipeline
     reference: Mapping[str, Any] | None = None
     upcoming: Sequence[Key] = ()
@@ -166,21 +167,21 @@ class Trials:
         further training counts at once, so it is audited at once.
         """
         if not self.side_by_side:
-            return [self._alone(one) if self._has_room(one.what) else None for one in wanted]
+            return [self._alone(one) if self._has_room(one) else None for one in wanted]
         begun = self._begun(wanted)
         made = self._together(begun)
         audited = [self._audited(one.what, trained) for one, trained in zip(begun, made, strict=True)]
         return [*audited, *[None] * (len(wanted) - len(begun))]
 
-    def require_room(self, iteration: int) -> None:
-        """Raises as `Budget.before_training` does."""
+    def require_room(self, called: str) -> None:
+        """Raises as `Budget.before_training` does, for the first training of the candidate that is called so."""
         if self.budget:
-            self.budget.before_training(f"the training of iteration {iteration}")
+            self.budget.before_training(f"the training of {called}")
 
-    def _has_room(self, what: Again) -> bool:
-        if what.replicate:
-            return self.budget is None or self.budget.has_room(what.key("training"))
-        self.require_room(what.iteration)
+    def _has_room(self, one: Wanted) -> bool:
+        if one.what.replicate:
+            return self.budget is None or self.budget.has_room(one.what.key("training"))
+        self.require_room(one.called)
         return True
 
     def _begun(self, wanted: Sequence[Wanted]) -> Sequence[Wanted]:
@@ -189,7 +190,7 @@ class Trials:
             return wanted
         least = 0
         if not wanted[0].what.replicate:
-            self.require_room(wanted[0].what.iteration)
+            self.require_room(wanted[0].called)
             least = 1
 
         def choose() -> dict[str, Any]:

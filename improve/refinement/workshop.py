@@ -183,7 +183,7 @@ class Workshop:
         if stop:
             raise stop
         if left := next((one for one in attempts if all(one.iteration != other.iteration for other in tried)), None):
-            self.trials.require_room(left.iteration)
+            self.trials.require_room(self.numbering.at(left.iteration))
 
     def _prepared(self, number: int, candidate: Candidate | Failure, before: Sequence[Attempt]) -> Attempt:
         """A candidate that has passed its check and is ready to be trained, or why there is none."""
@@ -217,7 +217,8 @@ class Workshop:
 
     def _wanted(self, number: int, pipeline: Pipeline) -> Wanted:
         what = Again(number, race=number)
-        return Wanted(what, pipeline, self._reference(pipeline), self._upcoming(number), self._sampled(pipeline))
+        called, reference = self.numbering.at(number), self._reference(pipeline)
+        return Wanted(what, called, pipeline, reference, self._upcoming(number), self._sampled(pipeline))
 
     def _checked(self, iteration: int, candidate: Candidate) -> Pipeline | Failure:
         """The pipeline once it passes, after at most `strategy.repairs` repairs by the engineer concerned."""
@@ -311,7 +312,8 @@ class Workshop:
         for (entry, number), (pipeline, length) in zip(runners, pipelines, strict=True):
             asked = sum(one.what.iteration == entry.iteration for one in wanted)
             what = Again(entry.iteration, len(entry.rows) + self._spoilt.count(entry.iteration) + asked, number)
-            wanted.append(Wanted(what, pipeline, length.reference(same_but_training=True)))
+            called = self.numbering.at(entry.iteration)
+            wanted.append(Wanted(what, called, pipeline, length.reference(same_but_training=True)))
         made: list[Failure | bool] = []
         for (entry, _), one, trained in zip(runners, wanted, self.trials.train(wanted), strict=True):
             if trained is None:

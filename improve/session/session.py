@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 import time
@@ -164,7 +165,11 @@ class Session:
             raise error
         test_meanwhile(workshop, error.what)
         self._export(workshop)
-        where = "the first pipeline" if best.iteration == workshop.first else f"that of iteration {best.iteration}"
+        where = (
+            "the first pipeline"
+            if best.iteration == workshop.first
+            else f"that of {workshop.numbering.at(best.iteration)}"
+        )
         said = f"The best pipeline so far, {where}, is tested and exported: {self.folder / 'best'}"
         raise LLMError(f"{error.what}\n  {said}", error.fix) from error
 
@@ -206,6 +211,7 @@ class Session:
         order, dataset = self.order, executor.dataset
         budget = Budget(self.config.budget, journal, self._training(executor), self.began)
         brief = brief_of(dataset, executor, order.strategy, supply.offered())
+        brief = dataclasses.replace(brief, candidates=self.config.strategy.candidates)
         team = Team(order.backend, order.prompts, journal, self.folder, brief, display.phase, budget)
         strategy = self.config.strategy
         beside = goes_side_by_side(self.config.executor, strategy.candidates)
@@ -217,8 +223,8 @@ class Session:
     def _training(self, executor: LocalExecutor) -> Training:
         """What the budget must know of trainings."""
         counts, config = executor.dataset.counts, executor.config
-        gpus = int(machine.uses_gpu(config))  # a training holds one
-        return Training(hard_limit(config.fit_seconds), gpus, counts["test"] / counts["selection"], executor.slots)
+        gpus, share = int(machine.uses_gpu(config)), counts["test"] / counts["selection"]  # a training holds one GPU
+        return Training(hard_limit(config.fit_seconds, executor.slots), gpus, share, executor.slots)
 
     def _export(self, workshop: Workshop) -> None:
         best, executor = workshop.incumbent, workshop.trials.executor

@@ -283,5 +283,5 @@ def test_the_history_knows_the_incumbent_before_an_iteration(digits: Dataset, tm
         assert iteration.incumbent == iteration.candidate["parent"]
         best = history.iteration(iteration.verdict["incumbent"])
         assert best is not None
-        changed = iteration.verdict["incumbent"] != iteration.incumbent
+        changed = iteration.incumbent != iteration.verdict["incumbent"] <= iteration.number
         assert iteration.best_accuracy == (best.accuracy if changed else iteration.incumbent_accuracy)
