@@ -234,7 +234,7 @@ class Trials:
             if self.executor.stopped:  # then it did not end by itself
                 raise InterruptedError(f"{key} was stopped")
             self.held.put(key, whose, made)
-        self.executor.phase(one.what.iteration, training_stage(one.what.replicate), "done, others are not yet")
+        self.executor.phase(one.what.iteration, training_stage(one.what.replicate), "done")
         return made
 
     def _audited(self, what: Again, trained: Trained) -> Trained:

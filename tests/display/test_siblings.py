@@ -57,8 +57,8 @@ def test_each_of_the_siblings_has_a_line_in_a_terminal_of_80_columns(tmp_path: P
     assert "3.1 training: epoch 3/12, validation 0.712" in text
     assert "3.2 training: 120 steps in at most 22 s" in text
     assert "3.3 waits for a free slot" in text
-    display.phase(8, training_stage(0), "done, others are not yet")
-    assert "3.2 training: done, others are not yet" in "\n".join(shown(display, console))
+    display.phase(8, training_stage(0), "done")
+    assert "3.2 training: done" in "\n".join(shown(display, console))
     display.record(Record("check-10-0", "check", {"iteration": 10, "failure": None}, "2030-01-01T00:00:00+00:00", 0.0))
     display.phase(10, "check", "smoke run")
     text = "\n".join(shown(display, console))
