@@ -3,6 +3,8 @@
 In how many runs is something called better, and in how many iterations? The rules and the races of siblings are those
 of `improve.judging`, not copies. All candidates are the pipeline that the run starts with, trained again: a change that
 cannot matter. `racing` promises at most `alpha` of the runs, `paired` at most `alpha` of the iterations.
+
+The arrays are small: with `OPENBLAS_NUM_THREADS=1` it is faster by far where other programs run.
 """
 
 from __future__ import annotations
