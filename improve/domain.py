@@ -39,6 +39,7 @@ class Verdict(str, enum.Enum):
     ACCEPTED = "accepted"  # it is better
     KEPT = "kept (within noise)"  # it looks better, and the search goes on from it; that it is better is not shown
     REJECTED = "rejected"
+    SURPASSED = "rejected (surpassed)"  # it looks better, and another candidate of the same iteration even more so
     WITHIN_NOISE = "rejected (within noise)"
     FAILED = "failed"
 

@@ -28,6 +28,7 @@ class Brief:
     card: str
     context: str
     choices: Sequence[str] = COMPONENTS
+    candidates: int = 1  # of an iteration
 
     def variables(self) -> dict[str, Any]:
         """As the texts of a prompt set name them."""

@@ -34,13 +34,13 @@ VARIABLES: dict[Role, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "data_engineer": _ENGINEER,
     "model_engineer": _ENGINEER,
     "training_engineer": _ENGINEER,
-    "analyst": (("context", "history", "log", "sources"), ("title", "card", "all_components", "mistakes")),
+    "analyst": (("context", "history", "log", "sources"), ("title", "card", "all_components", "mistakes", "siblings")),
     "summarizer": (("step", "diff"), ("title", "card", "all_components", "context")),
     "zero_shot": (("context", "num_classes"), ("title", "card", "all_components")),
 }
 
 
-OPTIONAL = ("log", "mistakes")  # "" where there is none
+OPTIONAL = ("log", "mistakes", "siblings")  # "" where there is none
 
 
 class PromptSet:

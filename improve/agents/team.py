@@ -30,6 +30,7 @@ from improve.llm.backend import Backend, Question
 from improve.llm.faults import Unanswered
 from improve.llm.reply import CONTEXT, LENGTH, REFUSED, UNANSWERED, UNREADABLE
 from improve.record.journal import Journal
+from improve.record.numbering import Numbering
 from improve.spending.budget import Budget
 
 PLAN_LENGTH = 4000
@@ -147,19 +148,21 @@ class Team:
         history: str,
         log: str,
         sources: Mapping[str, str],
-        rejected: Mapping[tuple[str, str], int] | None = None,
+        tried: Mapping[tuple[str, str], str] | None = None,
         mistakes: str = "",
+        siblings: str = "",
     ) -> Proposal:
         """Which component to change, and how; under strategy=global, what to change in all of them.
 
-        `mistakes` of the best pipeline, as `views.mistakes` gives them.
+        `mistakes` of the best pipeline, as `views.mistakes` gives them; `siblings`: what the same iteration tries
+        already, as `views.proposed` gives it.
 
-        `rejected` are the changes (component, feedback) that this incumbent was not better for, with their iteration.
-        To propose one of them word for word is sent back, since its training would be spent for nothing; a model that
+        `tried` are the changes (component, feedback) whose training would be spent for nothing, each with what became
+        of it ("was tried in iteration 3 and rejected"). To propose one of them word for word is sent back; a model that
         insists has its way.
         """
         prompt = self._prompts.render(
-            "analyst", history=history, log=log, sources=sources, mistakes=mistakes, **self._fixed
+            "analyst", history=history, log=log, sources=sources, mistakes=mistakes, siblings=siblings, **self._fixed
         )
         choices = self._brief.choices
         wanted = " or ".join(f'"{name}"' for name in choices)
@@ -175,12 +178,11 @@ class Team:
                     "its feedback is copied from the form that was asked for. Say what the engineer is to change, with "
                     "names and numbers from the files above."
                 )
-            before = (rejected or {}).get((proposal.component, proposal.feedback))
+            before = (tried or {}).get((proposal.component, proposal.feedback))
             if before is not None and next(patience, None) is not None:
                 others = " or ".join(name for name in choices if name != proposal.component)
                 raise UnusableReply(
-                    f"this very change was tried in iteration {before} and rejected. Propose another one"
-                    + (f", best for {others}." if others else ".")
+                    f"this very change {before}. Propose another one" + (f", best for {others}." if others else ".")
                 )
             return proposal
 
@@ -231,7 +233,8 @@ class Team:
         # The same prompt again wants another answer. Counted here, where a resumed run passes all its calls again.
         sample = self._asked[prompt]
         self._asked[prompt] += 1
-        question = Question(role, iteration, order, prompt, as_json, sample)
+        at = Numbering(self._brief.candidates).at(iteration)
+        question = Question(role, iteration, order, prompt, as_json, sample, at)
         if self._budget:
             most = self._backend.most(question)
             self._budget.before_call(str(question), most.tokens, most.usd, trains=role != "summarizer")

@@ -40,6 +40,7 @@ class Step:
     steps: int = 0  # batches that it learnt from; 0: unknown
     used_share: float | None = None
     evidence: str = ""
+    candidate: int = 0  # which of those that its iteration tried side by side, from 1; 0: there was but one
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def history(steps: Sequence[Step], full: int) -> str:
 def _step(step: Step, recent: bool) -> str:
     entry: dict[str, Any] = {
         "iteration": step.iteration,
+        **({"candidate": step.candidate} if step.candidate else {}),
         "component": step.component,
         "tried": shortened(step.tried, TRIED_LENGTH if recent else OLD_TRIED_LENGTH),
         "verdict": step.verdict,
@@ -97,6 +99,25 @@ def _step(step: Step, recent: bool) -> str:
     if step.note and recent:
         entry["note"] = shortened(step.note, NOTE_LENGTH)
     return dump([entry])
+
+
+def proposed(steps: Sequence[Step]) -> str:
+    """Candidates that nothing is known of yet, in the form of the history; "" if there are none."""
+    return (
+        dump(
+            [
+                {
+                    "iteration": step.iteration,
+                    "candidate": step.candidate,
+                    "component": step.component,
+                    "tried": step.tried,
+                }
+                for step in steps
+            ]
+        )
+        if steps
+        else ""
+    )
 
 
 def shortened(text: str, length: int) -> str:

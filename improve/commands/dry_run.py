@@ -25,6 +25,7 @@ from improve.config.places import cache_folder
 from improve.config.schema import Config, DatasetConfig, LLMConfig
 from improve.datasets import at_hand
 from improve.display.text import count, money, short_count, time_taken
+from improve.execution import machine
 from improve.record.folders import folder_of
 from improve.session.opening import check_constraints
 from improve.spending.estimate import Estimate, Line, asked_models, estimate
@@ -155,8 +156,11 @@ def _facts(dry: DryRun) -> list[str]:
     most = dry.estimate.total.high.usd
     if limit is not None and most is not None and most > limit:
         said.append(f"budget.usd={limit} may end the run before its last iteration.")
+    slots = machine.slots(dry.config.executor, dry.config.strategy.candidates)
+    beside = f", {slots} at a time" if slots > 1 else ""
     said.append(
-        f"At most {count(dry.estimate.trainings, 'training')} of up to {time_taken(dry.estimate.fit_seconds)} each."
+        f"At most {count(dry.estimate.trainings, 'training')} of up to {time_taken(dry.estimate.fit_seconds)} "
+        f"each{beside}."
     )
     if models:
         usual = dry.estimate.total.typical

@@ -63,8 +63,9 @@ class Preview:
         prepared = prepare(config.dataset, cache, lambda note: None, select_on=selection_split(config), limit=limit)
         dataset = informed(prepared, config.dataset, weights)
         executor = LocalExecutor(
-            config.executor, choose("auto"), dataset, weights, Path(), config.seed, lambda *_: None
-        )
+            config.executor, choose("auto"), dataset, weights, Path(), config.seed, lambda *_: None,
+            slots=machine.slots(config.executor, config.strategy.candidates),
+        )  # fmt: skip
         fixed = brief_of(dataset, executor, find(config.strategy.name), supply.offered()).variables()
         return cls(prompts, fixed, config.strategy.unified_initialization, len(dataset.class_names))
 

@@ -59,7 +59,15 @@ def _check_protocol(config: Config) -> None:
 
 
 def _check_executor(executor: ExecutorConfig) -> None:
-    gpus, devices = executor.ray.num_gpus, executor.devices
+    slots, gpus, devices = executor.slots, executor.ray.num_gpus, executor.devices
+    if slots != "auto" and not (slots.isdecimal() and int(slots) >= 1):
+        raise ConfigError(f"executor.slots={slots} is no number of trainings.", "use auto, or a number from 1 on")
+    if executor.name != "ray" and devices > 1 and slots not in ("auto", "1"):
+        raise ConfigError(
+            f"executor.slots={slots} and executor.devices={devices} do not go together: a training that has several "
+            "devices has all of this machine.",
+            "use executor.slots=1, or executor.devices=1",
+        )
     if executor.name == "ray" and 0 < gpus != devices and (devices > 1 or gpus > 1):
         raise ConfigError(
             f"executor.ray.num_gpus={gpus:g} and executor.devices={devices} do not go together: a training would hold "

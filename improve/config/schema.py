@@ -167,6 +167,12 @@ class StrategyConfig:
 
     name: str = key(MISSING, "iterative, global, zero_shot, best_of_n or random: see improve/strategies")
     iterations: int = key(8, "after the first pipeline: revisions, or further pipelines under best_of_n", least=0)
+    candidates: int = key(
+        1,
+        "of each iteration after the first pipeline: different changes of the best pipeline, trained side by side "
+        "(executor.slots) and judged together, with a correction for their number; the best of them is gone on from",
+        least=1,
+    )
     unified_initialization: bool = key(True, "the architect writes the whole first pipeline in one pass (paper, A.1)")
     repairs: int = key(2, "further tries at code that failed a check, per iteration", least=0)
     history: int = key(12, "iterations that the analyst is shown in full; older ones are one line each")
@@ -256,7 +262,15 @@ class ExecutorConfig:
     )
     smoke_seconds: float = key(60.0, "time limit of the smoke run")
     predict_seconds: float = key(300.0, "time limit of one prediction", least=1)
-    threads: int | None = key(None, "CPU threads of one training; null: all cores but one")
+    slots: str = key(
+        "auto",
+        "trainings at a time, among which cores and GPUs are divided, or auto: as many as strategy.candidates, but no "
+        "more than there are GPUs, or without any cores; more than one are for the candidates of an iteration and for "
+        "further trainings",
+    )
+    threads: int | None = key(
+        None, "CPU threads of one training; null: all cores but one, or with several slots its share of the cores"
+    )
     workers: int = key(0, "DataLoader workers")
     accelerator: str = key("auto", "what trainings run on", options=("auto", "cpu", "gpu"))
     devices: int = key(1, "GPUs of one training (accelerator=cpu: processes), which share each of its batches", least=1)

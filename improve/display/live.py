@@ -27,7 +27,7 @@ from improve.display.sentences import (
     warnings,
 )
 from improve.display.terminal import Writer
-from improve.display.text import duration, one_line
+from improve.display.text import count, duration, one_line
 from improve.domain import Verdict
 from improve.record.history import History
 from improve.record.journal import Record
@@ -36,6 +36,7 @@ COMPONENT_STYLES = {"data": "cyan", "model": "magenta", "training": "yellow"}
 VERDICT_STYLES = {
     Verdict.ACCEPTED: "bold green",
     Verdict.KEPT: "green",
+    Verdict.SURPASSED: "blue",
     Verdict.REJECTED: "red",
     Verdict.WITHIN_NOISE: "dim",
     Verdict.FAILED: "bold red",
@@ -118,8 +119,13 @@ class RichDisplay:
             title = Text()
         if progress.phase.text:
             since = f" · {duration(progress.in_phase)}" if progress.in_phase >= 1 else ""
-            self._spinner.update(text=self._text(self._role(progress.phase) + since, wrap=True))
+            beside = progress.beside
+            going_on = f"{count(len(beside), 'training')} side by side" if beside else self._role(progress.phase)
+            self._spinner.update(text=self._text(going_on + since, wrap=True))
             rows.append(self._spinner)
+            rows += [
+                self._text(f"  {history.numbering.short(phase.iteration)} {phase.text}", wrap=True) for phase in beside
+            ]
         rows.append(self._text("best so far: ", "dim", wrap=True) + self._text(best_so_far(history), "bold", wrap=True))
         left = "" if progress.left is None else f" · about {duration(progress.left)} left"
         rows.append(self._text(f"{cost(history)} · {duration(progress.elapsed)} elapsed{left}", "dim", wrap=True))
@@ -134,12 +140,12 @@ class RichDisplay:
 
     def _bar(self, history: History) -> RenderableType:
         done = sum(iteration.verdict is not None for iteration in history.iterations)
-        at = history.iterations[-1].number if history.iterations else 0
+        at = history.numbering.iteration(history.iterations[-1].number if history.iterations else 0)
         where = f"iteration {at} of {history.planned}" if at else "first pipeline"
         grid = Table.grid(padding=(0, 1))
         grid.add_row(
             self._text(where, "bold"),
-            ProgressBar(history.planned + 1, done, width=24, complete_style="cyan", finished_style="green"),
+            ProgressBar(history.planned_candidates + 1, done, width=24, complete_style="cyan", finished_style="green"),
         )
         return grid
 
@@ -150,7 +156,7 @@ class RichDisplay:
             if iteration.outcome:
                 style = COMPONENT_STYLES.get(iteration.component, "white")
                 marks.append(self._writer.mark(iteration.outcome) + " ", f"bold {style}")
-        waiting = history.planned + 1 - len(marks) // 2
+        waiting = history.planned_candidates + 1 - len(marks) // 2
         marks.append(self._writer.fit("· ") * max(0, min(waiting, 60)), "dim")
         marks.append("  ")
         for component, style in COMPONENT_STYLES.items():
@@ -184,7 +190,7 @@ class RichDisplay:
         line.add_column(overflow="fold")  # on a narrow terminal in several lines: nothing of it is left out
         verdict = VERDICT_STYLES[told.verdict]
         line.add_row(
-            Text(f"{told.number:>3}", "dim"),
+            Text(f"{history.numbering.short(told.number):>3}", "dim"),
             Text(self._writer.fit(told.label), COMPONENT_STYLES.get(told.label, "white")),
             Text(self._writer.mark(told.verdict), verdict),
             Text.assemble(

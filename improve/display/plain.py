@@ -129,8 +129,8 @@ class PlainDisplay:
             self._line(f"{self._where(iteration.number)}: {'  '.join(filter(None, parts))}")
 
     def _where(self, number: int) -> str:
-        planned = self._progress.history.planned if self._progress.history else 0
-        return "first pipeline" if number == 0 else f"iteration {number} of {planned}"
+        history = self._progress.history
+        return history.numbering.where(number, history.planned) if history else "first pipeline"
 
     def _line(self, text: str) -> None:
         self._last_line = self._progress.elapsed

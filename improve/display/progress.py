@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from improve.display.text import one_line
+from improve.execution.replicates import replicate_in
 from improve.record.history import History
 from improve.record.journal import Record
 
@@ -22,6 +23,7 @@ STAGES = {
     "summarizer": "the summarizer sums up",
     "check": "checking the code",
     "smoke": "trying the code on a few images",
+    "waiting": "waits for a free slot",
     "training": "training",
     "predicting": "predicting the selection images",
     "audit": "auditing the predictions",
@@ -58,6 +60,12 @@ class Progress:
         self._began = datetime.now(timezone.utc)
         self.history: History | None = None
         self._phase, self._phase_began = Phase(), now()
+        self._beside: dict[tuple[int, int], Phase] = {}  # of trainings that go side by side, by number and replicate
+
+    @property
+    def beside(self) -> list[Phase]:
+        """What each of the trainings does that go side by side; nothing where one is alone."""
+        return list(self._beside.values()) if len(self._beside) > 1 else []
 
     @property
     def phase(self) -> Phase:
@@ -65,7 +73,10 @@ class Progress:
 
     @phase.setter
     def phase(self, phase: Phase) -> None:
-        if (phase.iteration, phase.stage) != (self._phase.iteration, self._phase.stage):
+        mine = (phase.iteration, replicate_in(phase.stage))
+        if mine in self._beside:
+            self._beside[mine] = phase
+        elif (phase.iteration, phase.stage) != (self._phase.iteration, self._phase.stage):
             self._phase_began = self._now()
         self._phase = phase
 
@@ -79,6 +90,11 @@ class Progress:
         self._elapsed += max(record.seconds, now - self._last)
         self._last = now
         self._records.append(record)
+        if record.kind == "batch":
+            self._beside = {(n, replicate): Phase(n, "waiting") for n, replicate in record.data["trainings"]}
+            self._phase_began = now
+        elif record.kind not in ("training", "score"):
+            self._beside = {}
         if self._records[0].kind == "run":
             self.history = History.of(self._records)
 
@@ -101,5 +117,5 @@ class Progress:
         done = history.judged or history.iterations[:1]
         mean = sum(iteration.seconds for iteration in done) / len(done)
         under_way = sum(iteration.seconds for iteration in history.iterations if not iteration.verdict)
-        ahead = mean * (history.planned - len(history.judged)) - under_way - (self._now() - self._last)
+        ahead = mean * (history.planned_candidates - len(history.judged)) - under_way - (self._now() - self._last)
         return ahead if ahead >= 1 else None

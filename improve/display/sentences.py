@@ -121,8 +121,8 @@ def best_so_far(history: History) -> str:
     best = history.iteration(history.best)
     if best is None or best.score is None or best.accuracy is None:
         return "no score yet"
-    where = "first pipeline" if best.number == 0 else f"iteration {best.number}"
-    return f"{percent(best.accuracy)} ({interval(best.score['low'], best.score['high'])}){doubt(history)}, {where}"
+    ends = interval(best.score["low"], best.score["high"])
+    return f"{percent(best.accuracy)} ({ends}){doubt(history)}, {history.where(best.number)}"
 
 
 def cost(history: History) -> str:
@@ -292,6 +292,7 @@ def not_accepted(history: History) -> str:
     """ "1 kept unproved, 2 rejected, 1 within noise, 1 failed"."""
     names = (
         (Verdict.KEPT, "kept unproved"),
+        (Verdict.SURPASSED, "surpassed"),
         (Verdict.REJECTED, "rejected"),
         (Verdict.WITHIN_NOISE, "within noise"),
         (Verdict.FAILED, "failed"),

@@ -14,9 +14,11 @@ from improve.domain import Verdict
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]")
 _KEPT = "\n\t"
 
-_MARKED = (Verdict.ACCEPTED, Verdict.KEPT, Verdict.REJECTED, Verdict.WITHIN_NOISE, Verdict.FAILED)
-MARKS = dict(zip(_MARKED, "✔≈✘~!", strict=True))
-ASCII_MARKS = dict(zip(_MARKED, "+=x~!", strict=True))
+_MARKED = (
+    Verdict.ACCEPTED, Verdict.KEPT, Verdict.SURPASSED, Verdict.REJECTED, Verdict.WITHIN_NOISE, Verdict.FAILED,
+)  # fmt: skip
+MARKS = dict(zip(_MARKED, "✔≈‹✘~!", strict=True))
+ASCII_MARKS = dict(zip(_MARKED, "+=<x~!", strict=True))
 
 
 def clean(text: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from improve.config.schema import ExecutorConfig
 from improve.domain import Failure, Reason
+from improve.execution.lanes import Lane
 from improve.execution.place import Place
 from improve.execution.status import StatusReader, failure_of
 from improve.sandbox import Confined, Launch, Limits, Sandbox, Zygote
@@ -60,6 +61,7 @@ class Cell:
         status_read, status_write = os.pipe()
         data_read, data_write = os.pipe()
         self.place, self._limits = place, limits
+        self.lane = Lane()  # what the next commands have of the machine
         self._status, self._data = status_read, data_read
         self._reader = StatusReader()
         self._ready = False

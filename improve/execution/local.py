@@ -1,4 +1,7 @@
-"""Trainings and predictions on this machine, one at a time, each in a sandbox of its own that starts from nothing.
+"""Trainings and predictions on this machine, each in a sandbox of its own that starts from nothing.
+
+One goes on at a time, or as many as there are `slots`: then `fit` and `predict` are called from as many threads, for
+trainings that are not the same, and each use of a sandbox has a lane of its own.
 
 For iteration k there are cells for `smoke` (each attempt its own), `fit` and `samples`, which see the components and
 the training images with their labels; `predict`, which sees the blinded selection images, the components and the
@@ -32,7 +35,7 @@ from improve.execution.delivered import predict_delivered
 from improve.execution.length import Length
 from improve.execution.place import Place
 from improve.execution.predictions import BadPredictions, Probabilities, parse_predictions
-from improve.execution.replicates import REFIT, derived_seed, fit_phase, suffix, training_stage
+from improve.execution.replicates import REFIT, derived_seed, fit_phase, predicting_stage, suffix, training_stage
 from improve.execution.status import ROW_KEYS, amount, count, epoch_row
 from improve.execution.warm import Key, Kind, WarmCells
 from improve.execution.whole import whole_context, write_whole
@@ -42,6 +45,7 @@ from improve.sandbox import Sandbox, Zygote, remove
 
 # Beyond its own time limit a training may finish its step and its validation, and write its weights.
 GRACE_SHARE, GRACE_SECONDS = 0.5, 30.0
+PATIENCE = 1.5  # beside others
 CELLS = "cells"  # folder in a run's, of what cells see while they run
 WHOLE = "whole"  # folder in a run's, of the images of a refit while it lasts
 FITTING: tuple[Kind, ...] = ("smoke", "fit", "samples")  # see the training images
@@ -84,9 +88,13 @@ class LocalExecutor:
     phase: Callable[[int, str, str], None]
 
     zygote: Zygote | None = None  # what cells are forked from; ours to close; None: begun when it is needed
+    slots: int = 1
 
     def __post_init__(self) -> None:
         self._cells = WarmCells(lambda key: self._open(*key))
+        self._lanes = machine.lanes(self.config, self.slots)
+        self._running: set[Cell] = set()
+        self.stopped = False
         self._starting = threading.Lock()
         for left in (CELLS, WHOLE):  # of a process that was killed
             remove(self.folder / left)
@@ -194,7 +202,8 @@ class LocalExecutor:
             context = command["context"] | {"reference": reference}
             if replicate == REFIT:
                 context = whole_context(context, self.dataset)
-            outcome = cell.run({**command, "context": context}, hard_limit(context["fit_seconds"]), on_event)
+            limit = hard_limit(context["fit_seconds"], self.slots)
+            outcome = cell.run({**command, "context": context}, limit, on_event)
             self._expect_all(expected)
             failure = outcome.failure or self._keep_weights(cell, self.work_folder(iteration, replicate))
         self._require_room(failure)
@@ -283,6 +292,12 @@ class LocalExecutor:
             for folder in (self.folder / "work").glob(f"{iteration:03d}*"):
                 remove(folder)
 
+    def stop(self) -> None:
+        """End what other threads run: it fails there soon, and so does what they begin from now on."""
+        self.stopped = True
+        for cell in list(self._running):
+            cell.kill()
+
     def close(self) -> None:
         """End everything that runs."""
         self._cells.close()
@@ -291,7 +306,8 @@ class LocalExecutor:
         remove(self.folder / CELLS)
 
     def _predict(self, kind: Kind, iteration: int, rows: int, replicate: int, alone: int = 0) -> np.ndarray | Failure:
-        self.phase(iteration, "predicting", f"{rows} images")
+        stage = predicting_stage(replicate) if kind == "predict" else "predicting"
+        self.phase(iteration, stage, f"{rows} images")
         with self._cell(kind, iteration, replicate) as cell:
             command = self._command("predict", cell, f"{iteration} predict", self._inputs(kind, iteration))
             outcome = cell.run({**command, "alone": alone}, self.config.predict_seconds, data_bytes=self.bytes_of(rows))
@@ -333,13 +349,19 @@ class LocalExecutor:
     @contextmanager
     def _cell(self, kind: Kind, iteration: int, replicate: int = 0) -> Iterator[Cell]:
         """A cell with the candidate in its place, closed at the end. Nobody foresees a replicate's: it starts now."""
-        cell = self._open(kind, iteration, replicate) if replicate else self._cells.take((kind, iteration))
-        try:
-            work = None if kind in FITTING else self.work_folder(iteration, replicate)
-            cell.place.fill(self.candidate_folder(iteration), work)
-            yield cell
-        finally:
-            cell.close()
+        with self._lanes.one() as lane:
+            cell = self._open(kind, iteration, replicate) if replicate else self._cells.take((kind, iteration))
+            cell.lane = lane
+            self._running.add(cell)
+            try:
+                if self.stopped:
+                    cell.kill()
+                work = None if kind in FITTING else self.work_folder(iteration, replicate)
+                cell.place.fill(self.candidate_folder(iteration), work)
+                yield cell
+            finally:
+                self._running.discard(cell)
+                cell.close()
 
     def _open(self, kind: Kind, iteration: int, replicate: int = 0) -> Cell:
         inputs, log = self._inputs(kind, iteration, replicate), self.log(kind, iteration, replicate)
@@ -371,6 +393,7 @@ class LocalExecutor:
             "work": str(cell.place.weights if command == "predict" else cell.place.work),
             "data": str(data or self.dataset.train_folder),
             "context": self.context(phase),
+            "lane": cell.lane.record(),
         }
 
     def context(self, phase: str = "") -> dict[str, Any]:
@@ -391,9 +414,10 @@ class LocalExecutor:
             "images_per_class": list(data.images_per_class),
             "seed": derived_seed(self.seed, phase),
             "fit_seconds": self.config.fit_seconds,
+            "patience": patience(self.slots),
             "steps": self.config.steps or 0,
             "disk_bytes": limits_of(self.config).disk_bytes,
-            "threads": machine.training_threads(self.config),
+            "threads": machine.training_threads(self.config, self.slots),
             "devices": self.config.devices,
             "strategy": self.config.strategy,
             "workers": self.config.workers,
@@ -409,9 +433,16 @@ class LocalExecutor:
             csv.DictWriter(file, ROW_KEYS).writerow(row)
 
 
-def hard_limit(fit_seconds: float) -> float:
+def patience(slots: int) -> float:
+    """By which factor of its time limit a training may be late: beside others it is to have the steps that were planned
+    for it and its like, be it that a step takes longer than when it was timed."""
+    return PATIENCE if slots > 1 else 1.0
+
+
+def hard_limit(fit_seconds: float, slots: int = 1) -> float:
     """Seconds after which a training is ended by force."""
-    return fit_seconds + max(GRACE_SECONDS, GRACE_SHARE * fit_seconds)
+    most = patience(slots) * fit_seconds
+    return most + max(GRACE_SECONDS, GRACE_SHARE * most)
 
 
 def _progress(row: Mapping[str, Any], planned: float | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from improve.config.schema import ExecutorConfig
 from improve.datasets import TimeLimit
 from improve.errors import ConfigError, SandboxError
+from improve.execution.lanes import Lanes
 from improve.sandbox import Sandbox, Tier
 
 RAY = "ray"  # the executor of that name
@@ -25,11 +26,32 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def training_threads(config: ExecutorConfig) -> int:
-    """CPU threads of one training: as configured, else all cores but one, which prepares the next steps meanwhile."""
+def slots(config: ExecutorConfig, candidates: int) -> int:
+    """How many trainings go on at a time in a run that has so many candidates an iteration: see `executor.slots`."""
+    if config.slots != "auto":
+        return int(config.slots)
+    if config.name == RAY:
+        return candidates  # the cluster has them wait where it has no room
+    if config.devices > 1:
+        return 1
+    return min(candidates, len(gpu_names()) if uses_gpu(config) else cores())
+
+
+def lanes(config: ExecutorConfig, slots: int) -> Lanes:
+    """What each of these trainings has of the machine; nothing of this one where they are on a cluster."""
+    if config.name == RAY:
+        return Lanes(slots, (), 0)
+    return Lanes(slots, sorted(os.sched_getaffinity(0)), len(gpu_names()) if uses_gpu(config) else 0)
+
+
+def training_threads(config: ExecutorConfig, slots: int = 1) -> int:
+    """CPU threads of one training: as configured, else all cores but one, which prepares the next steps meanwhile.
+
+    Of several trainings at a time each has as many as its share of the cores.
+    """
     if config.name == RAY:
         return config.threads or max(1, int(config.ray.num_cpus))
-    return config.threads or max(1, cores() - 1)
+    return config.threads or max(1, cores() // slots if slots > 1 else cores() - 1)
 
 
 def here(config: ExecutorConfig) -> ExecutorConfig:

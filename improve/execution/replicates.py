@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 REFIT = -1  # number, among a pipeline's replicates, of its training on all images but the test images
 
@@ -19,6 +20,17 @@ def training_stage(replicate: int) -> str:
     if replicate == REFIT:
         return "training (all images but the test's)"
     return f"training (seed {replicate + 1})" if replicate else "training"
+
+
+def predicting_stage(replicate: int) -> str:
+    """What it says of its prediction: "predicting", "predicting (seed 2)"."""
+    return training_stage(replicate).replace("training", "predicting", 1)
+
+
+def replicate_in(stage: str) -> int:
+    """Which of a pipeline's trainings such a stage is of."""
+    seed = re.search(r"\(seed (\d+)\)", stage)
+    return int(seed[1]) - 1 if seed else 0
 
 
 def fit_phase(iteration: int, replicate: int = 0) -> str:

@@ -13,7 +13,10 @@ Key = tuple[Kind, int]  # what it is for, and the iteration
 
 
 class WarmCells:
-    """`open_cell` starts the cell of a key; it is called from a thread of ours, or by whoever takes the cell."""
+    """`open_cell` starts the cell of a key; it is called from a thread of ours, or by whoever takes the cell.
+
+    Several threads may expect and take cells, each those of its own keys; `discard` is for when they do not.
+    """
 
     def __init__(self, open_cell: Callable[[Key], Cell]) -> None:
         self._open = open_cell

@@ -52,7 +52,9 @@ def ideas_drawn(now: Situation, seed: int) -> Draw:
     Possible is what the expert would consider at all: it changes something, fits into the time, and was not tried on
     this incumbent. The draws depend on `seed` and on the iteration.
     """
-    chance = random.Random(f"{seed} iteration {max((step.iteration for step in now.facts.history), default=0) + 1}")
+    last = max((step.iteration for step in now.facts.history), default=0)
+    pending = sum(step.pending for step in now.facts.history)
+    chance = random.Random(f"{seed} iteration {last} sibling {pending}" if pending else f"{seed} iteration {last + 1}")
 
     def draw(components: Sequence[Component]) -> Idea:
         techniques: dict[Component, dict[str, list[Idea]]] = {}
@@ -120,20 +122,25 @@ def _reduced(now: Situation, idea: Idea) -> Idea | None:
 
 def _worth(now: Situation, idea: Idea) -> float:
     """Its value after the history: 0 for what does not fit into the time, or was tried unchanged."""
-    same = _same(now, idea)
+    same = [step for step in _same(now, idea) if not step.surpassed]
     if same and (not _changed_since(now, same[-1]) or len(same) >= MOST_TRIES or same[-1].failed):
         return 0.0
     if now.scored and not now.fits(now.recipes.changed(idea.settings)):
         return 0.0
     value = idea.value * 0.4 ** len(same)
     for step in now.facts.history:
-        if not step.accepted and step.iteration and step.component in (idea.component, "all"):
+        if not (step.accepted or step.surpassed) and step.iteration and step.component in (idea.component, "all"):
             value *= _doubt(step, idea, fresh=step.iteration > now.last_accepted)
     return value
 
 
 def _doubt(step: Step, idea: Idea, *, fresh: bool) -> float:
-    """What an unsuccessful step leaves of the hope in an idea; less if the incumbent is still the same ("fresh")."""
+    """What an unsuccessful step leaves of the hope in an idea; less if the incumbent is still the same ("fresh").
+
+    Beside what is tried at the same time, ideas of another kind promise most: at most one of them is gone on from.
+    """
+    if step.pending:
+        return 0.1 if idea.name in step.ideas else 0.3 if set(idea.settings) & set(step.settings) else 0.6
     if idea.name in step.ideas:
         return (0.75 if fresh else 0.9) if step.within_noise else (0.35 if fresh else 0.65)
     doubt = 0.8 if step.failed and fresh else 1.0
@@ -144,7 +151,8 @@ def _doubt(step: Step, idea: Idea, *, fresh: bool) -> float:
 
 def _changed_since(now: Situation, step: Step) -> bool:
     """Whether the incumbent is another one than when the step was tried."""
-    return now.last_accepted > step.iteration
+    beside = now.last_accepted == step.iteration and not step.accepted
+    return now.last_accepted > step.iteration or beside
 
 
 def _same(now: Situation, idea: Idea) -> list[Step]:

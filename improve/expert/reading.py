@@ -61,7 +61,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Step:
-    """One line of the history. `settings` are those that its idea named; accuracies are None where absent."""
+    """One line of the history, or of what the same iteration tries already.
+
+    `settings` are those that its idea named; accuracies are None where absent.
+    """
 
     iteration: int
     component: str
@@ -81,6 +84,16 @@ class Step:
     @property
     def failed(self) -> bool:
         return self.verdict.startswith("failed")
+
+    @property
+    def surpassed(self) -> bool:
+        """Whether it looked better, and another candidate of its iteration even more so."""
+        return "surpassed" in self.verdict
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is tried in this very iteration, so that nothing is known of it."""
+        return not self.verdict
 
     @property
     def within_noise(self) -> bool:
@@ -129,7 +142,7 @@ def read(system: str, user: str) -> Facts:
     return Facts(
         role="zero_shot" if _ZERO_SHOT.search(user) else _role(system),
         task=_task(card, context),
-        history=_history(_yaml(blocks.get("history", ""))),
+        history=_history(_yaml(blocks.get("history", ""))) + _history(_yaml(blocks.get("siblings", ""))),
         log=_log(_mapping(blocks.get("training log", ""))),
         sources={name: blocks[key] for name in COMPONENTS if (key := f"present {name}.py") in blocks},
         plan=plan.group(1).strip() if plan else "",

@@ -12,6 +12,7 @@ _OUTCOMES = (
     ("kept", "It was a little better, though not surely so, and was kept."),
     ("noise", "It was a little better, but by too little to tell it from chance, so it was not kept."),
     ("accepted", "It helped and was kept."),
+    ("surpassed", "It helped, but another candidate of the same iteration helped more, and that one was kept."),
     ("rejected", "It did not help and was not kept."),
 )
 _FAILURES = (

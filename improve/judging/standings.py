@@ -46,15 +46,18 @@ class Standings:
         self._further += 1
         self._append(entry, right, replicate)
 
-    def judge(self, candidate: Entry, final: bool = False) -> Judgement | Further:
-        """The verdict on a candidate, or who is to be trained again; `final`: nobody can be."""
+    def judge(self, candidate: Entry, final: bool = False, asked: int = 0) -> Judgement | Further:
+        """The verdict on a candidate, or who is to be trained again; `final`: nobody can be.
+
+        `asked`: further trainings that others have asked for and that are not there yet.
+        """
         if self.incumbent is None:
             return without_comparison(has_score=True)
         tally = self.tally()
         others = [entry for entry in self.entries if entry not in (candidate, self.incumbent)]
         seen = sum((shown(tally, entry.rows) for entry in others), Shown())
         return self.rule.judge(
-            Race(tally, candidate.rows, self.incumbent.rows, seen, self._races, self._further, final)
+            Race(tally, candidate.rows, self.incumbent.rows, seen, self._races, self._further + asked, final)
         )
 
     def replace(self, candidate: Entry) -> None:

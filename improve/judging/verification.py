@@ -7,8 +7,9 @@ the stored predictions, the hidden labels and the sources. A number whose inputs
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,16 @@ import numpy as np
 
 from improve.config.schema import AcceptanceConfig
 from improve.datasets import Dataset
-from improve.domain import COMPONENTS, Split
+from improve.domain import COMPONENTS, Failure, Reason, Split
 from improve.errors import ResumeError
-from improve.judging.acceptance import Further, Judgement
+from improve.judging.acceptance import Judgement
 from improve.judging.claims import Change, claimed
 from improve.judging.rules import configured
 from improve.judging.scoring import Answers, answers, confusion_matrix, load_predictions, score
+from improve.judging.siblings import Ask, Judged, leader, race, surpassed
 from improve.judging.standings import Standings
 from improve.record.history import History, Iteration
-from improve.record.kinds import EnsembleRecord, MemberRecord, ScoreRecord, TestRecord
+from improve.record.kinds import CandidateRecord, EnsembleRecord, MemberRecord, ScoreRecord, TestRecord
 from improve.record.provenance import code_hash
 
 TOLERANCE = 1e-9
@@ -65,17 +67,18 @@ def verify(history: History, folder: Path, dataset: Dataset | None) -> Iterator[
     labels = {split: dataset.labels(split) for split in SPLITS} if dataset else {}
     known: dict[tuple[int, int], Answers] = {}
     for iteration in history.iterations:
-        yield from _sources(iteration, folder)
-        yield from _selection(iteration, folder, labels.get("selection"), known)
+        called = history.numbering.at(iteration.number)
+        yield from _sources(called, iteration.candidate, folder)
+        yield from _selection(called, iteration, folder, labels.get("selection"), known)
     settings = AcceptanceConfig(**history.run["config"].get("acceptance", {}))
-    again = _Again(Standings(configured(settings, history.planned)))
+    again = _Again(Standings(configured(settings, history.planned, history.numbering.candidates)))
     yield from _verdicts(history, known, labels.get("selection"), again)
     again.complete(history, known, labels.get("selection"))
     for test in (history.first_test, history.best_test):
         if test:
             yield from _scored(f"test score of the {test['which']} pipeline", test, folder, labels.get("test"))
     for member in history.members:
-        what = f"test score of iteration {member['iteration']}, seed {member['replicate'] + 1}"
+        what = f"test score of {history.numbering.at(member['iteration'])}, seed {member['replicate'] + 1}"
         yield from _scored(what, member, folder, labels.get("test"))
     yield from _tested(history)
     if history.ensemble:
@@ -103,9 +106,8 @@ def _data(history: History, dataset: Dataset | None) -> Iterator[Check]:
     yield Check("images and labels", same, said)
 
 
-def _sources(iteration: Iteration, folder: Path) -> Iterator[Check]:
+def _sources(called: str, candidate: CandidateRecord | None, folder: Path) -> Iterator[Check]:
     """The components as files, by the hashes on record."""
-    candidate = iteration.candidate
     if candidate is None:
         return
     wrong = [
@@ -113,18 +115,18 @@ def _sources(iteration: Iteration, folder: Path) -> Iterator[Check]:
         for name in COMPONENTS
         if _sha256(folder / candidate["folder"] / f"{name}.py") != candidate["hashes"][name]
     ]
-    yield Check(f"sources of iteration {iteration.number}", not wrong, " and ".join(wrong) or "3 files")
+    yield Check(f"sources of {called}", not wrong, " and ".join(wrong) or "3 files")
 
 
 def _selection(
-    iteration: Iteration, folder: Path, labels: np.ndarray | None, known: dict[tuple[int, int], Answers]
+    called: str, iteration: Iteration, folder: Path, labels: np.ndarray | None, known: dict[tuple[int, int], Answers]
 ) -> Iterator[Check]:
     """The scores of an iteration's trainings; `known` gets their answers, by iteration and replicate."""
     first = (iteration.score,) if iteration.score and not iteration.score["failure"] else ()
     for record in (*first, *iteration.again):
         replicate = record.get("replicate", 0)
         seed = f", seed {replicate + 1}" if replicate else ""
-        yield from _scored(f"selection score of iteration {iteration.number}{seed}", record, folder, labels)
+        yield from _scored(f"selection score of {called}{seed}", record, folder, labels)
         try:
             given = answers(load_predictions(folder / record["predictions"], record["sha256"]))
         except ResumeError:
@@ -163,7 +165,7 @@ def _tested(history: History) -> Iterator[Check]:
                 test["failure"] is not None or test["predictions"] == f"predictions/test-{test['iteration']:03d}.npy"
             )
             what = f"which pipeline the {test['which']} test score is of"
-            yield Check(what, [test["iteration"]] == expected and named, f"iteration {test['iteration']}")
+            yield Check(what, [test["iteration"]] == expected and named, history.numbering.at(test["iteration"]))
 
 
 def _claimed(history: History, folder: Path, again: _Again, labels: Mapping[Split, np.ndarray]) -> Iterator[Check]:
@@ -224,66 +226,98 @@ def _scored(
 def _verdicts(
     history: History, known: Mapping[tuple[int, int], Answers], labels: np.ndarray | None, rerun: _Again
 ) -> Iterator[Check]:
-    """Each verdict from the answers of candidate and incumbent, by the run's rule."""
-    standings = rerun.standings
-    best: int | None = None
-    for iteration in history.iterations:
-        verdict = iteration.verdict
-        if verdict is None:
-            continue
-        what, given = f"verdict on iteration {iteration.number}", known.get((iteration.number, 0))
-        refused = iteration.failure is not None or (iteration.audit is not None and iteration.audit["flagged"])
-        again = None
-        if labels is not None and given is not None and not rerun.unseen:
-            again = _raced(standings, iteration, history, known, labels)
-        elif iteration.score is not None and not iteration.score["failure"]:
-            rerun.unseen = True
-        if refused or iteration.score is None:
-            yield Check(what, verdict["verdict"] == "failed" and verdict["incumbent"] == best, verdict["verdict"])
-        elif again is None:
-            yield Check(what, None, "its predictions or labels are not to be had")
-            best = verdict["incumbent"]
-        else:
-            if again.verdict.replaces:
-                if standings.incumbent:
-                    rerun.changes.append(Change(verdict["component"], standings.entries[-1], standings.incumbent))
-                standings.replace(standings.entries[-1])
-                best = iteration.number
-            same = (again.verdict.value, again.wins, again.losses, best) == (
-                verdict["verdict"], verdict["wins"], verdict["losses"], verdict["incumbent"],
-            )  # fmt: skip
-            same = same and _same(again.p_value, verdict["p_value"])
-            yield Check(what, same, again.note if same else f"{verdict['note']}, but again {again.note}")
+    """Each verdict from the answers of the candidates of its iteration and of the incumbent, by the run's rule."""
+    judged = (iteration for iteration in history.iterations if iteration.verdict)
+    for _, group in itertools.groupby(judged, lambda one: history.numbering.iteration(one.number)):
+        siblings = list(group)
+        again = _raced(rerun, siblings, history, known, labels)
+        incumbent = rerun.standings.incumbent
+        leading = incumbent.iteration if incumbent else None
+        for iteration in siblings:
+            verdict, found = iteration.verdict, again.get(iteration.number)
+            assert verdict is not None
+            what = f"verdict on {history.numbering.at(iteration.number)}"
+            if _has_failed(iteration):
+                same = verdict["verdict"] == "failed" and (rerun.unseen or verdict["incumbent"] == leading)
+                yield Check(what, same, verdict["verdict"])
+            elif not isinstance(found, Judgement):
+                yield Check(what, None, "its predictions or labels are not to be had")
+            else:
+                same = (found.verdict.value, found.wins, found.losses, leading) == (
+                    verdict["verdict"], verdict["wins"], verdict["losses"], verdict["incumbent"],
+                )  # fmt: skip
+                same = same and _same(found.p_value, verdict["p_value"])
+                yield Check(what, same, found.note if same else f"{verdict['note']}, but again {found.note}")
+
+
+def _has_failed(iteration: Iteration) -> bool:
+    flagged = iteration.audit is not None and iteration.audit["flagged"]
+    return iteration.failure is not None or flagged or iteration.score is None
 
 
 def _raced(
-    standings: Standings,
-    iteration: Iteration,
+    rerun: _Again,
+    siblings: Sequence[Iteration],
     history: History,
     known: Mapping[tuple[int, int], Answers],
-    labels: np.ndarray,
-) -> Judgement | None:
-    """Run the race of an iteration again, with the trainings on record; None if it did not come to a verdict."""
-    entry = standings.enter(iteration.number, known[iteration.number, 0] == labels)
-    waiting: dict[int, list[ScoreRecord]] = {}
-    final = False
-    while isinstance(asked := standings.judge(entry, final), Further):
-        runner = entry if asked is Further.CANDIDATE else standings.incumbent
-        assert runner is not None
-        came = history.iteration(runner.iteration)
-        mine = [record for record in came.again if record["race"] == iteration.number] if came else []
-        queue = waiting.setdefault(runner.iteration, mine)
+    labels: np.ndarray | None,
+) -> Judged:
+    """Run the races of an iteration again, with the trainings on record, and go on from the best: the verdicts."""
+    scored = [one for one in siblings if one.score is not None and not one.score["failure"]]
+    if labels is None or any((one.number, 0) not in known for one in scored):
+        rerun.unseen = rerun.unseen or bool(scored)
+    if rerun.unseen or labels is None:
+        return {}
+    standings, before = rerun.standings, rerun.standings.incumbent
+    entries = [standings.enter(one.number, known[one.number, 0] == labels) for one in scored]
+    recorded = _Recorded(history, known, labels, standings)
+    judged = race(standings, entries, recorded.train)
+    if recorded.unseen:
+        rerun.unseen = True
+        return {}
+    for one in scored:
+        if one.audit is not None and one.audit["flagged"]:
+            judged[one.number] = Failure(Reason.PREDICTIONS, one.audit["note"])
+    best = leader(standings, judged)
+    if best is None:
+        return judged
+    entry = next(entry for entry in entries if entry.iteration == best)
+    verdict = next(one.verdict for one in siblings if one.number == best)
+    if before and verdict:
+        rerun.changes.append(Change(verdict["component"], entry, before))
+    standings.replace(entry)
+    return surpassed(judged, best, history.where(best))
+
+
+@dataclass
+class _Recorded:
+    """Further trainings, from the record. `unseen`: the answers of one are missing."""
+
+    history: History
+    known: Mapping[tuple[int, int], Answers]
+    labels: np.ndarray
+    standings: Standings
+    unseen: bool = False
+    waiting: dict[tuple[int, int], list[ScoreRecord]] = field(default_factory=dict)  # by who ran, and for which race
+
+    def train(self, asks: Sequence[Ask]) -> list[bool | Failure]:
+        return [self._train(ask) for ask in asks]
+
+    def _train(self, ask: Ask) -> bool | Failure:
+        runner = ask.runner.iteration
+        came = self.history.iteration(runner)
+        mine = [record for record in came.again if record["race"] == ask.race] if came else []
+        queue = self.waiting.setdefault((runner, ask.race), mine)
         if queue:
             replicate = queue.pop(0)["replicate"]
-            given = known.get((runner.iteration, replicate))
-            if given is None:
-                return None
-            standings.add(runner, given == labels, replicate)
-        elif runner is entry and iteration.spoilt:
-            return None
-        else:
-            final = True  # there was no budget, or the training failed
-    return asked
+            given = self.known.get((runner, replicate))
+            self.unseen = self.unseen or given is None
+            if given is not None:
+                self.standings.add(ask.runner, given == self.labels, replicate)
+            return given is not None
+        if ask.own and came and came.spoilt:
+            return Failure(Reason.CRASH, came.spoilt["message"])
+        return False  # there was no budget, or the training failed
 
 
 def _delivered(history: History, folder: Path) -> Iterator[Check]:
@@ -293,7 +327,7 @@ def _delivered(history: History, folder: Path) -> Iterator[Check]:
         return
     hashes = best.candidate["hashes"]
     wrong = [f"{name}.py" for name in COMPONENTS if _sha256(folder / "best" / f"{name}.py") != hashes[name]]
-    yield Check("the code in best/", not wrong, " and ".join(wrong) or f"that of iteration {best.number}")
+    yield Check("the code in best/", not wrong, " and ".join(wrong) or f"that of {history.numbering.at(best.number)}")
 
 
 def _sums(history: History) -> Iterator[Check]:
@@ -305,7 +339,8 @@ def _sums(history: History) -> Iterator[Check]:
     yield Check("totals of tokens and money", same, f"{history.costs.total_tokens:,} tokens")
     verdicts = [iteration.verdict for iteration in history.iterations if iteration.verdict]
     best = verdicts[-1]["incumbent"] if verdicts else None
-    yield Check("which pipeline is the best", finished["best"] == best, f"iteration {best}")
+    called = "none" if best is None else history.numbering.at(best)
+    yield Check("which pipeline is the best", finished["best"] == best, called)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -32,6 +32,7 @@ class Question:
     prompt: Prompt
     as_json: Mapping[str, Any] | None = None  # the JSON schema of the answer
     sample: int = 0  # how often this prompt was asked before: another sample is another seed
+    at: str = ""  # how people call the iteration (of several candidates: the candidate); "": by its number
 
     @property
     def courtesy(self) -> bool:
@@ -44,7 +45,7 @@ class Question:
         return hashlib.sha256(f"{self.prompt.system}\0{self.prompt.user}".encode()).hexdigest()
 
     def __str__(self) -> str:
-        return f"the {self.role.replace('_', ' ')}'s call in iteration {self.iteration}"
+        return f"the {self.role.replace('_', ' ')}'s call in {self.at or f'iteration {self.iteration}'}"
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Backend(Protocol):
     @property
     def author(self) -> str: ...
 
-    def check(self, iterations: int) -> None:
-        """Refuse what cannot work before anything is spent. Raises `LLMError`."""
+    def check(self, iterations: int, candidates: int = 1) -> None:
+        """Refuse what cannot work before anything is spent: for so many candidates each. Raises `LLMError`."""
 
     def notes(self, settings: dict[str, Any]) -> list[str]:
         """What people should know of a run with these settings."""
@@ -95,7 +96,7 @@ class LiveModels:
     def author(self) -> str:
         return "a rule-based expert" if self._clients.offline else f"the language model {self._clients.models}"
 
-    def check(self, iterations: int) -> None:
+    def check(self, iterations: int, candidates: int = 1) -> None:
         self._clients.check()
         self._checked = True
 

@@ -19,6 +19,7 @@ from improve.errors import LLMError, ResumeError
 from improve.record import journal
 
 FORMAT = "improve cassette, version 1"
+MISSING = object()
 
 
 class Call(pydantic.BaseModel):
@@ -89,17 +90,21 @@ class Found:
 
 
 # What decides the prompts of a run, besides the images and the model.
-SETTINGS = ("dataset.name", "strategy.name", "strategy.iterations", "prompts.name", "executor.fit_seconds", "seed")
+SETTINGS = (
+    "dataset.name", "strategy.name", "strategy.iterations", "strategy.candidates", "prompts.name",
+    "executor.fit_seconds", "seed",
+)  # fmt: skip
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, str | int | float | None]:
-    """The decisive ones of a run's settings, by their dotted keys."""
+    """The decisive ones of a run's settings, by their dotted keys; those that its version did not have are left out."""
     found = {}
     for key in SETTINGS:
         value: Any = config
         for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        found[key] = value
+            value = value.get(part, MISSING) if isinstance(value, dict) else MISSING
+        if value is not MISSING:
+            found[key] = value
     return found
 
 

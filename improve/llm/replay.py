@@ -30,9 +30,9 @@ class Replay:
         model = self._cassette.model
         return "the rule-based expert, no language model" if model.startswith("offline/") else f"the model {model}"
 
-    def check(self, iterations: int) -> None:
+    def check(self, iterations: int, candidates: int = 1) -> None:
         """Refuse a run that is longer than what was recorded. Raises `LLMError`."""
-        last = self._cassette.last_iteration
+        last = self._cassette.last_iteration // candidates  # the calls name candidates
         if iterations > last:
             raise LLMError(
                 f"strategy.iterations={iterations}, but the cassette {self._path} ends with iteration {last}.",

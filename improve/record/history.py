@@ -42,6 +42,7 @@ from improve.record.kinds import (
     UnansweredRecord,
     VerdictRecord,
 )
+from improve.record.numbering import Numbering
 from improve.spending.costs import Costs, costs
 
 OF_THE_RUN = ("run", "refit", "test", "member", "ensemble", "refit_test", "claims", "finished")  # kinds of no iteration
@@ -54,9 +55,12 @@ RULE_BASED = "offline"  # the provider that is no language model
 
 @dataclass(frozen=True)
 class Iteration:
-    """All that is on record for one iteration. `incumbent` is the best pipeline before it, with its accuracy."""
+    """All that is on record for one candidate; an iteration has one, unless its run tries several side by side.
 
-    number: int
+    `incumbent` is the best pipeline before its iteration, with its accuracy.
+    """
+
+    number: int  # of the candidate: see `numbering`
     incumbent: int | None
     incumbent_accuracy: float | None
     proposal: ProposalRecord | None
@@ -71,6 +75,9 @@ class Iteration:
     summary: str
     calls: tuple[LLMRecord, ...]
     seconds: float
+    best_accuracy: float | None = (
+        None  # of the best pipeline among those up to this number, as it was known after the verdict
+    )
 
     @property
     def component(self) -> str:
@@ -108,13 +115,6 @@ class Iteration:
         if self.accuracy is None or self.incumbent_accuracy is None:
             return None
         return self.accuracy - self.incumbent_accuracy
-
-    @property
-    def best_accuracy(self) -> float | None:
-        """Accuracy of the best pipeline after the verdict, as it was known then; None if there is none."""
-        if self.verdict is None or self.verdict["incumbent"] is None:
-            return None
-        return self.accuracy if self.verdict["incumbent"] == self.number else self.incumbent_accuracy
 
     @property
     def outcome(self) -> Verdict | None:
@@ -208,7 +208,7 @@ class History:
         seconds = sum(record.seconds for record in records)
         return cls(
             run=cast(RunRecord, records[0].data),
-            iterations=_iterations(records),
+            iterations=_iterations(records, numbering_of(cast(RunRecord, records[0].data))),
             calls=tuple(cast(LLMRecord, record.data) for record in records if record.kind == "llm"),
             first_test=tests.get("first"),
             best_test=tests.get("best"),
@@ -254,6 +254,19 @@ class History:
     def planned(self) -> int:
         """How many iterations, besides the first pipeline, the configuration asks for."""
         return int(self.run["config"].get("strategy", {}).get("iterations", 0))
+
+    @property
+    def numbering(self) -> Numbering:
+        return numbering_of(self.run)
+
+    @property
+    def planned_candidates(self) -> int:
+        """How many candidates they have."""
+        return self.planned * self.numbering.candidates
+
+    def where(self, number: int) -> str:
+        """How people call a candidate: see `Numbering.where`."""
+        return self.numbering.where(number)
 
     @property
     def judged(self) -> tuple[Iteration, ...]:
@@ -332,23 +345,39 @@ class History:
         return PAPER_PROTOCOL if self.paper_protocol else "honest"
 
 
-def _iterations(records: list[Record]) -> tuple[Iteration, ...]:
+def numbering_of(run: RunRecord) -> Numbering:
+    """Earlier versions have one candidate an iteration, and do not say so."""
+    return Numbering(int(run["config"].get("strategy", {}).get("candidates", 1)))
+
+
+def _iterations(records: list[Record], numbering: Numbering) -> tuple[Iteration, ...]:
     groups: dict[int, list[Record]] = {}
     for record in records:
         if record.kind not in OF_THE_RUN and isinstance(record.data.get("iteration"), int):
             groups.setdefault(record.data["iteration"], []).append(record)
     built: list[Iteration] = []
     incumbent: int | None = None
+    now: tuple[int, int | None] = (0, None)  # an iteration, and the incumbent after it as far as is known
     for number in sorted(groups):
+        if numbering.iteration(number) != now[0]:
+            incumbent, now = now[1], (numbering.iteration(number), now[1])
         accuracy = next((past.accuracy for past in built if past.number == incumbent), None)
         iteration = _iteration(number, groups[number], incumbent, accuracy)
         again = iteration.verdict.get("incumbent_accuracy") if iteration.verdict else None
         if again is not None:  # the incumbent may have been trained again since
             iteration = dataclasses.replace(iteration, incumbent_accuracy=again)
         if iteration.verdict:
-            incumbent = iteration.verdict["incumbent"]
+            now = (now[0], iteration.verdict["incumbent"])
         built.append(iteration)
-    return tuple(built)
+    return tuple(dataclasses.replace(one, best_accuracy=_best_after(one, built)) for one in built)
+
+
+def _best_after(one: Iteration, all_of_them: list[Iteration]) -> float | None:
+    if one.verdict is None or one.verdict["incumbent"] is None:
+        return None
+    if one.verdict["incumbent"] == one.incumbent or one.verdict["incumbent"] > one.number:
+        return one.incumbent_accuracy
+    return next((each.accuracy for each in all_of_them if each.number == one.verdict["incumbent"]), None)
 
 
 def _iteration(number: int, records: list[Record], incumbent: int | None, accuracy: float | None) -> Iteration:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ class Journal:
         self.path = folder / JOURNAL
         self.listeners: list[Callable[[Record], None]] = []
         self._lock = _lock(folder)
+        self._writing = threading.RLock()
         written = read(self.path) if self.path.exists() else Written([], 0, "")
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  # held open for the run
         self.torn_bytes = self._file.tell() - written.intact
@@ -177,11 +179,15 @@ class Journal:
         return record.data
 
     def note(self, kind: str, data: dict[str, Any]) -> None:
-        """Record at once what is no step of the program (one of `NOTES`): resuming passes over it."""
-        number = sum(record.kind == kind for record in self._past.values())
-        record = Record(f"{kind}-{number}", kind, data, _now(), 0.0)
-        self._append(record)
-        self._past[record.key] = record
+        """Record at once what is no step of the program (one of `NOTES`): resuming passes over it.
+
+        Trainings that go on side by side may call it at the same time.
+        """
+        with self._writing:
+            number = sum(record.kind == kind for record in self._past.values())
+            record = Record(f"{kind}-{number}", kind, data, _now(), 0.0)
+            self._append(record)
+            self._past[record.key] = record
         for listener in () if kind in UNTOLD else self.listeners:
             listener(record)
 
@@ -190,6 +196,10 @@ class Journal:
         return [record.data for record in self._past.values() if record.kind == kind]
 
     def _append(self, record: Record) -> None:
+        with self._writing:
+            self._write(record)
+
+    def _write(self, record: Record) -> None:
         (text,) = lines([record], self.link)
         line, link = text.encode(), text.split(" ", 1)[0]
         start = self._file.tell()

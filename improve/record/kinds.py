@@ -4,8 +4,8 @@ A run writes, in this order:
 
     run, audit_data                          once
     llm (architect, engineers)               the plan and the first pipeline
-    candidate, weights…, check…, training, score, audit, verdict, llm (summarizer), summary      iteration 0
-    llm (analyst), proposal, llm (engineer), candidate, check…, …                      iterations 1, 2, …
+    weights…, check…, candidate, training, score, audit, verdict, llm (summarizer), summary      iteration 0
+    llm (analyst), proposal, llm (engineer), check…, candidate, …                      iterations 1, 2, …
     stop                                                                               if the loop ended early
     training, score (further ones of the best pipeline, for the ensemble); refit       after the loop
     test (of the first pipeline and of the best)
@@ -15,6 +15,11 @@ A run writes, in this order:
 Between any two of them may stand notes, which are no steps: `code` (from there on, the run was carried out by another
 version of improve), `server` (what a model's server taught), `unanswered` (a call that got no reply), `outage` (what
 was tested when a session ended for that) and `lost` (what a cluster lost, and which was done again).
+
+Where an iteration has several candidates (strategy.candidates), each of its steps is there for one candidate after the
+other: all proposals with the engineers' calls, all checks, a `batch` (what is trained side by side), all trainings with
+their scores, verdicts, summaries. Further trainings that go side by side come after a `batch`, too. The key `iteration`
+is then the number of the candidate (see `numbering`), in all kinds.
 
 Iteration 0 is the first pipeline; it has no proposal. Under strategy=global there are three engineers in an iteration,
 under zero_shot and best_of_n nobody but the one prompt of each pipeline: no proposals, and empty summaries. Keys named
@@ -134,6 +139,7 @@ class LengthRecord(TypedDict, total=False):
     step_seconds: float  # as measured before the training; 0: its limit is in steps
     batch_size: int
     limit_share: float  # of executor.fit_seconds that the training took; measured from outside
+    slot_seconds: float  # trained side by side with others: how long it and its prediction took
 
 
 class TrainingRecord(LengthRecord):
@@ -152,6 +158,12 @@ class TrainingRecord(LengthRecord):
     rows: list[dict[str, Any]]  # a validation each, see execution.status.ROW_KEYS; in older journals an epoch each
     samples: str | None  # PNG of augmented training images, as the generated code shows them; relative to the folder
     samples_note: str  # why there are none, "" if they were not asked for
+
+
+class BatchRecord(TypedDict):
+    """kind `batch`: trainings that go side by side, as far as the budget had room for them."""
+
+    trainings: list[list[int]]  # number of the candidate and replicate of each, in the order of their records
 
 
 class ScoreRecord(TypedDict):
@@ -199,7 +211,7 @@ class VerdictRecord(TypedDict):
     trainings: list[int]  # of the candidate and of the incumbent, that it was decided from
     accuracy: float | None  # on the selection images, mean over the candidate's trainings
     incumbent_accuracy: float | None  # … over those of the incumbent before the verdict
-    incumbent: int | None  # iteration of the best pipeline after this verdict
+    incumbent: int | None  # iteration of the best pipeline after this verdict and those of the same iteration
 
 
 class SummaryRecord(TypedDict):

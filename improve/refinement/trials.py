@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from improve.domain import COMPONENTS, Failure, Pipeline
 from improve.execution.length import Length
 from improve.execution.local import Fit, LocalExecutor
 from improve.execution.predictions import Probabilities
-from improve.execution.replicates import suffix
+from improve.execution.replicates import suffix, training_stage
 from improve.execution.warm import Key
 from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import Answers, answers, load_predictions, save_predictions, score
@@ -28,6 +30,7 @@ from improve.pipeline.supply import Supply
 from improve.record.journal import Journal
 from improve.refinement import samples
 from improve.refinement.guard import violation
+from improve.refinement.side_by_side import Held, threads
 from improve.spending.budget import Budget
 
 
@@ -51,11 +54,36 @@ class Again:
     def suffix(self) -> str:
         return suffix(self.replicate)
 
+    @property
+    def predictions(self) -> str:
+        """The file of what it predicts for the selection images, below the run's folder."""
+        return f"predictions/selection-{self.iteration:03d}{self.suffix}.npy"
+
     def key(self, kind: str) -> str:
         return f"{kind}-{self.iteration}{self.suffix}"
 
     def record(self) -> dict[str, Any]:
         return {"iteration": self.iteration, "replicate": self.replicate, "race": self.race}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A training to be made; `upcoming`, `sampled` and `reference` as for `LocalExecutor.fit`. `called`: by people."""
+
+    what: Again
+    called: str
+    pipeline: Pipeline
+    reference: Mapping[str, Any] | None = None
+    upcoming: Sequence[Key] = ()
+    sampled: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to, and its answers on the selection images, or why there are none."""
+
+    fit: Fit
+    answers: Answers | Failure
 
 
 class Trials:
@@ -69,10 +97,15 @@ class Trials:
         folder: Path,
         budget: Budget | None,
         supply: Supply | None = None,
+        side_by_side: bool = False,
     ) -> None:
+        """`side_by_side`: whether trainings that do not wait for each other are begun together, in as many slots as
+        the executor has; by the configuration alone, since it decides what is recorded."""
         self.dataset, self.executor, self.journal = dataset, executor, journal
         self.folder, self.budget, self.supply = folder, budget, supply
-        self.labels = dataset.labels("selection")
+        self.labels, self.side_by_side = dataset.labels("selection"), side_by_side
+        self.held = Held(folder)
+        self._batches = 0
         self._scored: dict[str, dict[str, Any]] = {}  # `score` records, by their keys
 
     def check(
@@ -127,31 +160,87 @@ class Trials:
             },
         )
 
-    def fit(
-        self,
-        iteration: int,
-        pipeline: Pipeline,
-        upcoming: Sequence[Key],
-        sampled: np.ndarray | None,
-        reference: Mapping[str, Any] | None = None,
-    ) -> Fit:
-        """Train it; `upcoming`, `sampled` and `reference` as for `LocalExecutor.fit`."""
-        if self.budget:
-            self.budget.before_training(f"the training of iteration {iteration}")
-        return self._fit(
-            Again(iteration, race=iteration),
-            lambda: self.executor.fit(iteration, pipeline, upcoming, sampled, reference),
-        )
+    def train(self, wanted: Sequence[Wanted]) -> list[Trained | None]:
+        """Train and score these: one after the other, or as many at a time as there are slots. None: no room for it.
 
-    def again(self, what: Again, pipeline: Pipeline, reference: Mapping[str, Any] | None) -> Answers | Failure | None:
-        """Train a pipeline once more, with another seed, and score it. None if the budget has no room for that."""
-        if self.budget and not self.budget.has_room(what.key("training")):
-            return None
-        fit = self._fit(
-            what,
-            lambda: self.executor.fit(what.iteration, pipeline, reference=reference, replicate=what.replicate),
-        )
-        return fit.failure or self._scored_and_audited(what)
+        Where a first training has no room, and no other goes on beside it, this raises as `Budget.before_training`. A
+        further training counts at once, so it is audited at once.
+        """
+        if not self.side_by_side:
+            return [self._alone(one) if self._has_room(one) else None for one in wanted]
+        begun = self._begun(wanted)
+        made = self._together(begun)
+        audited = [self._audited(one.what, trained) for one, trained in zip(begun, made, strict=True)]
+        return [*audited, *[None] * (len(wanted) - len(begun))]
+
+    def require_room(self, called: str) -> None:
+        """Raises as `Budget.before_training` does, for the first training of the candidate that is called so."""
+        if self.budget:
+            self.budget.before_training(f"the training of {called}")
+
+    def _has_room(self, one: Wanted) -> bool:
+        if one.what.replicate:
+            return self.budget is None or self.budget.has_room(one.what.key("training"))
+        self.require_room(one.called)
+        return True
+
+    def _begun(self, wanted: Sequence[Wanted]) -> Sequence[Wanted]:
+        """Those that there is room for, which is recorded: a resumed run cannot tell what there was room for."""
+        if not wanted:
+            return wanted
+        least = 0
+        if not wanted[0].what.replicate:
+            self.require_room(wanted[0].called)
+            least = 1
+
+        def choose() -> dict[str, Any]:
+            count = max(least, self.budget.room_for(len(wanted))) if self.budget else len(wanted)
+            return {"trainings": [[one.what.iteration, one.what.replicate] for one in wanted[:count]]}
+
+        self._batches += 1
+        record = self.journal.once(f"batch-{self._batches}", "batch", choose)
+        return wanted[: len(record["trainings"])]
+
+    def _alone(self, one: Wanted) -> Trained:
+        fit = self._recorded(one.what, lambda: self._trained(one))
+        return self._audited(one.what, Trained(fit, fit.failure or self.score(one.what)))
+
+    def _together(self, wanted: Sequence[Wanted]) -> list[Trained]:
+        """Recorded in this order, whichever ends first."""
+        made = []
+        with threads(self.executor.slots, self.executor.stop) as pool:
+            futures = [pool.submit(self._held, one) if self._is_open(one.what) else None for one in wanted]
+            for one, future in zip(wanted, futures, strict=True):
+                fit = self._recorded(one.what, partial(_part, future, "training"))
+                made.append(Trained(fit, fit.failure or self.score(one.what, partial(_part, future, "score"))))
+        self.held.drop(one.what.key("training") for one in wanted)
+        return made
+
+    def _is_open(self, what: Again) -> bool:
+        """Whether anything of a training and its score is still to be recorded."""
+        past = self.journal.peek(what.key("training"))
+        return past is None or (not past.data["failure"] and self.journal.peek(what.key("score")) is None)
+
+    def _held(self, one: Wanted) -> dict[str, Any]:
+        """What is to be recorded of a training and its score: made now, in a thread, or by an earlier session."""
+        key, whose = one.what.key("training"), one.pipeline.hashes()
+        made = self.held.get(key, whose)
+        if made is None:
+            began, past = time.monotonic(), self.journal.peek(key)
+            training = past.data if past else self._trained(one)
+            score = None if training["failure"] else self._predicted(one.what)
+            seconds = round(time.monotonic() - began, 3)
+            made = {"training": {**training, "slot_seconds": seconds}, "score": score}
+            if self.executor.stopped:  # then it did not end by itself
+                raise InterruptedError(f"{key} was stopped")
+            self.held.put(key, whose, made)
+        self.executor.phase(one.what.iteration, training_stage(one.what.replicate), "done")
+        return made
+
+    def _audited(self, what: Again, trained: Trained) -> Trained:
+        if not what.replicate or isinstance(trained.answers, Failure):
+            return trained
+        return Trained(trained.fit, self.audit(what) or trained.answers)
 
     def refit(self, iteration: int, pipeline: Pipeline) -> bool:
         """Train a pipeline on all images but the test images. Whether it was: the budget had room, and it went well."""
@@ -167,57 +256,57 @@ class Trials:
 
         return _failure(self.journal.once(key, "refit", train)) is None
 
-    def _scored_and_audited(self, what: Again) -> Answers | Failure:
-        """A further training counts at once, so it is audited at once."""
-        given = self.score(what)
-        return given if isinstance(given, Failure) else self.audit(what) or given
+    def _trained(self, one: Wanted) -> dict[str, Any]:
+        """Train; gives a `TrainingRecord`."""
+        what = one.what
+        fit = self.executor.fit(
+            what.iteration, one.pipeline, one.upcoming, one.sampled, one.reference, replicate=what.replicate
+        )
+        last = fit.rows[-1] if fit.rows else {}
+        best = max((row.get("validation_accuracy", 0.0) for row in fit.rows), default=None)
+        return {
+            **what.record(),
+            "failure": fit.failure and fit.failure.record(),
+            "fit_seconds": fit.seconds,
+            "limit_share": round(fit.seconds / self.executor.config.fit_seconds, 3),
+            **fit.length.record(),
+            "train_accuracy": last.get("train_accuracy"),
+            "validation_accuracy": best,
+            "rows": list(fit.rows),
+            **samples.keep(fit.samples, self.dataset, self.folder, what.iteration),
+        }
 
-    def _fit(self, what: Again, carry_out: Callable[[], Fit]) -> Fit:
-        def train() -> dict[str, Any]:
-            fit = carry_out()
-            last = fit.rows[-1] if fit.rows else {}
-            best = max((row.get("validation_accuracy", 0.0) for row in fit.rows), default=None)
-            return {
-                **what.record(),
-                "failure": fit.failure and fit.failure.record(),
-                "fit_seconds": fit.seconds,
-                "limit_share": round(fit.seconds / self.executor.config.fit_seconds, 3),
-                **fit.length.record(),
-                "train_accuracy": last.get("train_accuracy"),
-                "validation_accuracy": best,
-                "rows": list(fit.rows),
-                **samples.keep(fit.samples, self.dataset, self.folder, what.iteration),
-            }
-
+    def _recorded(self, what: Again, train: Callable[[], dict[str, Any]]) -> Fit:
         record = self.journal.once(what.key("training"), "training", train)
         return Fit(_failure(record), record["fit_seconds"], tuple(record["rows"]), Length.from_record(record))
 
-    def score(self, what: Again) -> Answers | Failure:
+    def score(self, what: Again, predict: Callable[[], dict[str, Any]] | None = None) -> Answers | Failure:
         """The answers of a training on the selection images, scored against the hidden labels."""
-        file = f"predictions/selection-{what.iteration:03d}{what.suffix}.npy"
-
-        def predict() -> dict[str, Any]:
-            self.dataset.verify()
-            began = time.monotonic()
-            rows = self.dataset.counts["selection"]
-            given = self.executor.predict(what.iteration, "predict", rows, what.replicate)
-            seconds = round(time.monotonic() - began, 3)
-            if isinstance(given, Failure):
-                return {**what.record(), "failure": given.record()}
-            result = score(given, self.labels)
-            (self.folder / file).parent.mkdir(exist_ok=True)
-            return {
-                **what.record(),
-                "failure": None,
-                **dataclasses.asdict(result),
-                "accuracy": result.accuracy,
-                "predictions": file,
-                "sha256": save_predictions(self.folder / file, given),
-                "predict_seconds": seconds,
-            }
-
+        predict = predict or partial(self._predicted, what)
         record = self._scored[what.key("score")] = self.journal.once(what.key("score"), "score", predict)
-        return _failure(record) or answers(load_predictions(self.folder / file, record["sha256"]))
+        return _failure(record) or answers(load_predictions(self.folder / what.predictions, record["sha256"]))
+
+    def _predicted(self, what: Again) -> dict[str, Any]:
+        """Predict and score; gives a `ScoreRecord`."""
+        self.dataset.verify()
+        began = time.monotonic()
+        rows = self.dataset.counts["selection"]
+        given = self.executor.predict(what.iteration, "predict", rows, what.replicate)
+        seconds = round(time.monotonic() - began, 3)
+        if isinstance(given, Failure):
+            return {**what.record(), "failure": given.record()}
+        result = score(given, self.labels)
+        file = self.folder / what.predictions
+        file.parent.mkdir(exist_ok=True)
+        return {
+            **what.record(),
+            "failure": None,
+            **dataclasses.asdict(result),
+            "accuracy": result.accuracy,
+            "predictions": what.predictions,
+            "sha256": save_predictions(file, given),
+            "predict_seconds": seconds,
+        }
 
     def selected(self, iteration: int, replicate: int) -> Probabilities:
         """What a training that has a score predicts for the selection images, as on record."""
@@ -234,6 +323,13 @@ class Trials:
             return {**what.record(), **found}
 
         return failure_of(self.journal.once(what.key("audit"), "audit", check))
+
+
+def _part(future: Future[dict[str, Any]] | None, name: str) -> dict[str, Any]:
+    """The part of what a thread makes, once it is made."""
+    assert future is not None, "what is on record is not made again"
+    made: dict[str, Any] = future.result()[name]
+    return made
 
 
 def _failure(record: Mapping[str, Any]) -> Failure | None:

@@ -6,7 +6,8 @@ Every step that asks a model or runs code goes through `Journal.once`, so that a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,21 @@ from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason
 from improve.execution.length import Length
 from improve.execution.local import Fit
 from improve.execution.warm import Key
-from improve.judging.acceptance import Further, Judgement, Rule, without_comparison
+from improve.judging.acceptance import Judgement, Rule, without_comparison
 from improve.judging.claims import Change
 from improve.judging.scoring import confusions
+from improve.judging.siblings import Ask, leader, race, surpassed
 from improve.judging.standings import Entry, Standings
+from improve.record.numbering import Numbering
 from improve.refinement import samples
 from improve.refinement.attempt import Attempt, Incumbent
-from improve.refinement.trials import Again, Parent, Trials
+from improve.refinement.trials import Again, Parent, Trained, Trials, Wanted
+from improve.spending.budget import BudgetUsed
 from improve.strategies import Candidate, Strategy
 from improve.strategies.strategy import ALL
 
 MAX_DIFF = 6000  # characters of a diff that the summarizer is shown
-MAX_REFUSALS = 3  # iterations in a row that the language model declines, after which a run ends
+MAX_REFUSALS = 3  # candidates in a row that the language model declines, after which a run ends
 
 
 class Workshop:
@@ -59,7 +63,8 @@ class Workshop:
         self._spoilt: list[int] = []  # iterations of which a further training failed
         self._refusals = 0  # in a row
         self._last_failure: Failure | None = None
-        self._proposed: dict[int, str] = {}
+        self._proposed: dict[int, Proposal | None] = {}  # by the number of the candidate; None: the analyst gave none
+        self.numbering = Numbering(settings.candidates)
 
     @property
     def has_incumbent(self) -> bool:
@@ -70,7 +75,7 @@ class Workshop:
         return self.incumbent.pipeline if self.incumbent else None
 
     def iterations(self) -> Iterator[int]:
-        """The numbers of the iterations, from 0: the first pipeline; fewer if the run is stopped."""
+        """From 0, the first pipeline; fewer if the run is stopped."""
         for iteration in range(1 + self.settings.iterations):
             if self.stopped:
                 return
@@ -94,23 +99,39 @@ class Workshop:
         return self.team.zero_shot(iteration, len(self.trials.dataset.class_names))
 
     def propose(self, iteration: int) -> Proposal:
-        """The analyst's choice of one component (under strategy=global: its wishes for all), recorded."""
+        """The analyst's choice of one component (under strategy=global: its wishes for all), recorded.
+
+        It is told what the same iteration tries already, and what of that is the same word for word is sent back.
+        """
         incumbent = self._require_incumbent()
-        self._proposed[iteration] = ""
+        self._proposed[iteration] = None
         history = views.history(self.steps, self.settings.history)
         log = views.training_log(incumbent.log)
-        rejected = {
-            (step.component, step.tried): step.iteration
+        since = self.numbering.iteration(incumbent.iteration)
+        tried = {
+            (step.component, step.tried): f"was tried in iteration {step.iteration} and rejected"
             for step in self.steps
-            if step.iteration > incumbent.iteration and step.verdict.startswith("rejected")
+            if step.iteration > since and step.verdict.startswith("rejected")
         }
+        siblings = self._siblings(iteration)
+        tried |= {(one.component, one.tried): "is tried in this iteration already" for one in siblings}
         sources, mistakes = _sources(incumbent.pipeline), self._mistakes(incumbent)
-        proposal = self.team.analyst(iteration, history, log, sources, rejected, mistakes)
-        self._proposed[iteration] = proposal.component
+        proposal = self.team.analyst(iteration, history, log, sources, tried, mistakes, views.proposed(siblings))
+        self._proposed[iteration] = proposal
         self.trials.journal.once(
             f"proposal-{iteration}", "proposal", lambda: {"iteration": iteration, **proposal.model_dump()}
         )
         return proposal
+
+    def _siblings(self, number: int) -> list[views.Step]:
+        """What the analyst has proposed for the same iteration before."""
+        at = self.numbering.iteration(number)
+        before = ((each, self._proposed.get(each)) for each in self.numbering.numbers(at) if each < number)
+        return [
+            views.Step(at, one.component, one.feedback, verdict="", candidate=self.numbering.place(each))
+            for each, one in before
+            if one is not None
+        ]
 
     def _mistakes(self, incumbent: Incumbent) -> str:
         """Which classes it confuses, for the analyst; "" where the roles are not to know."""
@@ -137,35 +158,67 @@ class Workshop:
 
     # ------------------------------------------------------------------ from a candidate to its verdict
 
-    def evaluate(self, iteration: int, candidate: Candidate) -> None:
-        """Check (with repairs), train, score, judge, record; the better pipeline becomes the incumbent."""
+    def evaluate(self, tries: Mapping[int, Candidate | Failure]) -> None:
+        """Check (with repairs), train, score, judge and record the candidates of an iteration, by their numbers.
+
+        The best becomes the incumbent if it is better. A failure says why no candidate came about. Raises `BudgetUsed`
+        where the budget had no room for one of them, once the others are judged.
+        """
+        budget, stop = self.trials.budget, None
+        attempts: list[Attempt] = []
+        ahead = sum(isinstance(one, Candidate) for one in tries.values())
+        for number, candidate in tries.items():
+            ahead -= isinstance(candidate, Candidate)
+            if budget:  # what the others will take is not to be spent on this one
+                budget.promised = ahead + sum(one.candidate is not None for one in attempts)
+            try:
+                attempts.append(self._prepared(number, candidate, attempts))
+            except BudgetUsed as used:
+                stop = used
+                break
+        if budget:
+            budget.promised = 0
+        tried = self._tried(attempts)
+        self._conclude(tried)
+        if stop:
+            raise stop
+        if left := next((one for one in attempts if all(one.iteration != other.iteration for other in tried)), None):
+            self.trials.require_room(self.numbering.at(left.iteration))
+
+    def _prepared(self, number: int, candidate: Candidate | Failure, before: Sequence[Attempt]) -> Attempt:
+        """A candidate that has passed its check and is ready to be trained, or why there is none."""
+        if isinstance(candidate, Failure):
+            given = self._proposed.get(number, ALL) or ""
+            return Attempt(number, None, given if isinstance(given, str) else given.component, failure=candidate)
         try:
-            checked = self._checked(iteration, candidate)
+            checked = self._checked(number, candidate)
         except NoUsableReply as error:
             checked = error.failure
+        twin = next((one for one in before if one.candidate and one.candidate.pipeline == checked), None)
+        if twin and self.strategy.refines:
+            called = self.numbering.where(twin.iteration)
+            checked = Failure(Reason.CONTRACT, f"the very same pipeline as that of {called}: it is trained once.")
         if isinstance(checked, Failure):
-            self._conclude(Attempt(iteration, None, candidate.component, candidate.feedback, failure=checked))
-            return
-        self._conclude(self._tried(iteration, dataclasses.replace(candidate, pipeline=checked)))
+            return Attempt(number, None, candidate.component, candidate.feedback, failure=checked)
+        self.trials.candidate(number, checked, self._parent())
+        ready = dataclasses.replace(candidate, pipeline=checked)
+        return Attempt(number, ready, candidate.component, candidate.feedback)
 
-    def _tried(self, iteration: int, candidate: Candidate) -> Attempt:
-        """Train and score a candidate that has passed its check."""
-        attempt = Attempt(iteration, candidate, candidate.component, candidate.feedback)
-        self.trials.candidate(iteration, candidate.pipeline, self._parent())
-        pipeline = candidate.pipeline
-        upcoming, sampled = self._upcoming(iteration), self._sampled(pipeline)
-        fit = self.trials.fit(iteration, pipeline, upcoming, sampled, self._reference(pipeline))
-        attempt = dataclasses.replace(attempt, fit=fit, failure=fit.failure)
-        if fit.failure:
-            return attempt
-        given = self.trials.score(Again(iteration, race=iteration))
-        if isinstance(given, Failure):
-            return dataclasses.replace(attempt, failure=given)
-        return dataclasses.replace(attempt, answers=given)
+    def _tried(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Train and score what has passed its check. What the budget has no room for is left out."""
+        ready = [self._wanted(one.iteration, one.candidate.pipeline) for one in attempts if one.candidate]
+        numbers = (one.what.iteration for one in ready)
+        made = dict(zip(numbers, self.trials.train(ready), strict=True))
+        return [
+            _after(one, trained) if (trained := made.get(one.iteration)) else one
+            for one in attempts
+            if one.failure or made[one.iteration]
+        ]
 
-    def fail(self, iteration: int, failure: Failure) -> None:
-        """An iteration in which no candidate came about: recorded, summarised, told to the analyst."""
-        self._conclude(Attempt(iteration, None, self._proposed.get(iteration, ALL), failure=failure))
+    def _wanted(self, number: int, pipeline: Pipeline) -> Wanted:
+        what = Again(number, race=number)
+        called, reference = self.numbering.at(number), self._reference(pipeline)
+        return Wanted(what, called, pipeline, reference, self._upcoming(number), self._sampled(pipeline))
 
     def _checked(self, iteration: int, candidate: Candidate) -> Pipeline | Failure:
         """The pipeline once it passes, after at most `strategy.repairs` repairs by the engineer concerned."""
@@ -204,88 +257,101 @@ class Workshop:
             return None
         return incumbent.length.reference(set(pipeline.changed(incumbent.pipeline)) <= {"training"})
 
-    def _upcoming(self, iteration: int) -> list[Key]:
-        """What the executor will be asked for after this iteration, as far as that is known."""
+    def _upcoming(self, number: int) -> list[Key]:
+        """What the executor will be asked for after the iteration of this candidate, as far as that is known."""
+        iteration = self.numbering.iteration(number)
+        if number != self.numbering.numbers(iteration)[-1]:
+            return []
         if iteration < self.settings.iterations:
-            return [("smoke", iteration + 1)]
+            return [("smoke", number + 1)]
         return [] if self.first is None else [("test", self.first)]
 
-    def _judge(self, attempt: Attempt) -> tuple[Attempt, Judgement]:
-        """The verdict; a candidate that the search would go on from must pass the audit."""
-        given = attempt.answers
-        if attempt.failure is None and given is not None:
-            entry = self.standings.enter(attempt.iteration, given == self.trials.labels)
-            judged = self._raced(attempt, entry)
-            if isinstance(judged, Judgement):
-                failure = self.trials.audit(Again(attempt.iteration)) if judged.verdict.replaces else None
-                if failure is None:
-                    return dataclasses.replace(attempt, entry=entry), judged
-                judged = failure
-            attempt = dataclasses.replace(attempt, answers=None, failure=judged)
-        failure = attempt.failure
-        assert failure is not None
-        return attempt, without_comparison(has_score=False, why=f"{failure.reason.value}: {failure.message}")
+    def _judge(self, attempts: Sequence[Attempt]) -> list[tuple[Attempt, Judgement]]:
+        """The verdicts; a candidate that the search would go on from must pass the audit."""
+        standings, labels = self.standings, self.trials.labels
+        entries = {
+            one.iteration: standings.enter(one.iteration, one.answers == labels)
+            for one in attempts
+            if one.answers is not None
+        }
+        judged = race(standings, list(entries.values()), partial(self._again, attempts))
+        while (best := leader(standings, judged)) is not None and (failure := self.trials.audit(Again(best))):
+            judged[best] = failure
+        judged = surpassed(judged, best, self.numbering.where(best)) if best is not None else judged
+        return [_judged(one, entries.get(one.iteration), judged.get(one.iteration)) for one in attempts]
 
-    def _raced(self, attempt: Attempt, entry: Entry) -> Judgement | Failure:
-        """The verdict, after as many further trainings of candidate and incumbent as the rule asks for.
-
-        A candidate that fails with another seed has failed; an incumbent that does is not trained again in this race.
-        """
-        final = False
-        while isinstance(asked := self.standings.judge(entry, final), Further):
-            runs = asked is Further.CANDIDATE
-            if runs and attempt.candidate and attempt.fit:
-                again = self._again(entry, attempt.candidate.pipeline, attempt.fit.length, attempt.iteration)
-            else:
-                again = self._best_again(attempt.iteration)
-            if isinstance(again, Failure) and runs:
-                return again
-            final = again is not True
-        return asked
+    def _again(self, attempts: Sequence[Attempt], asks: Sequence[Ask]) -> list[Failure | bool]:
+        """Train each once more that a race asks for. Whether it was: False if the budget has no room for that."""
+        own = {one.iteration: one for one in attempts}
+        pipelines = [
+            (attempt.candidate.pipeline, attempt.fit.length)
+            if ask.own and (attempt := own[ask.race]).candidate and attempt.fit
+            else self._best_trained()
+            for ask in asks
+        ]
+        return self._further([(ask.runner, ask.race) for ask in asks], pipelines)
 
     def train_best(self, trainings: int) -> None:
         """After the loop: train the best pipeline until it has so many trainings, or until there is none to be had."""
         leading = self.standings.incumbent
-        while leading and len(leading.rows) < trainings and self._best_again(None) is True:
-            pass
+        while leading and (missing := trainings - len(leading.rows)) > 0:
+            at_once = missing if self.trials.side_by_side else 1
+            made = self._further([(leading, None)] * at_once, [self._best_trained()] * at_once)
+            if not all(one is True for one in made):
+                break
+
+    def _best_trained(self) -> tuple[Pipeline, Length]:
+        incumbent = self._require_incumbent()
+        return incumbent.pipeline, incumbent.length
+
+    def _further(
+        self, runners: Sequence[tuple[Entry, int | None]], pipelines: Sequence[tuple[Pipeline, Length]]
+    ) -> list[Failure | bool]:
+        """Train pipelines once more: of which entry, for which race. Whether each was, as `judging.siblings.Train`."""
+        wanted: list[Wanted] = []
+        for (entry, number), (pipeline, length) in zip(runners, pipelines, strict=True):
+            asked = sum(one.what.iteration == entry.iteration for one in wanted)
+            what = Again(entry.iteration, len(entry.rows) + self._spoilt.count(entry.iteration) + asked, number)
+            called = self.numbering.at(entry.iteration)
+            wanted.append(Wanted(what, called, pipeline, length.reference(same_but_training=True)))
+        made: list[Failure | bool] = []
+        for (entry, _), one, trained in zip(runners, wanted, self.trials.train(wanted), strict=True):
+            if trained is None:
+                made.append(False)
+            elif isinstance(trained.answers, Failure):
+                self._spoilt.append(entry.iteration)
+                made.append(trained.answers)
+            else:
+                self.standings.add(entry, trained.answers == self.trials.labels, one.what.replicate)
+                made.append(True)
+        return made
 
     def refit_best(self) -> None:
         """After the loop: train the best pipeline on all images but the test images, if the budget has room."""
         if self.incumbent:
             self.refitted = self.trials.refit(self.incumbent.iteration, self.incumbent.pipeline)
 
-    def _best_again(self, race: int | None) -> Failure | bool:
-        incumbent, leading = self._require_incumbent(), self.standings.incumbent
-        assert leading is not None
-        return self._again(leading, incumbent.pipeline, incumbent.length, race)
-
-    def _again(self, entry: Entry, pipeline: Pipeline, length: Length, race: int | None) -> Failure | bool:
-        """Train a pipeline once more. Whether it was: False if the budget has no room for that."""
-        replicate = len(entry.rows) + self._spoilt.count(entry.iteration)
-        what = Again(entry.iteration, replicate, race)
-        found = self.trials.again(what, pipeline, length.reference(same_but_training=True))
-        if isinstance(found, Failure):
-            self._spoilt.append(entry.iteration)
-            return found
-        if found is None:
-            return False
-        self.standings.add(entry, found == self.trials.labels, replicate)
-        return True
-
-    def _conclude(self, attempt: Attempt) -> None:
-        """Judge, record the verdict, change the incumbent if it is one, and let the summarizer say a sentence."""
-        attempt, judgement = self._judge(attempt)
-        iteration = attempt.iteration
-        self._last_failure = attempt.failure or self._last_failure
-        self._count_refusals(attempt.failure)
+    def _conclude(self, attempts: Sequence[Attempt]) -> None:
+        """Judge, change the incumbent if one is better, and tell of each what became of it."""
+        judged = self._judge(attempts)
         before, leading = self.incumbent, self.standings.incumbent
-        given, fit = attempt.answers, attempt.fit
-        if judgement.verdict.replaces and attempt.candidate and attempt.entry and fit and given is not None:
-            self.incumbent = Incumbent(iteration, attempt.candidate.pipeline, self._log(fit), fit.length, given)
-            self.standings.replace(attempt.entry)
-            if leading:
-                self.changes.append(Change(attempt.component, attempt.entry, leading))
-            self.first = iteration if self.first is None else self.first
+        for attempt, judgement in judged:
+            given, fit = attempt.answers, attempt.fit
+            if judgement.verdict.replaces and attempt.candidate and attempt.entry and fit and given is not None:
+                number = attempt.iteration
+                self.incumbent = Incumbent(number, attempt.candidate.pipeline, self._log(fit), fit.length, given)
+                self.standings.replace(attempt.entry)
+                if leading:
+                    self.changes.append(Change(attempt.component, attempt.entry, leading))
+                self.first = number if self.first is None else self.first
+        for attempt, judgement in judged:
+            self._last_failure = attempt.failure or self._last_failure
+            self._count_refusals(attempt.failure)
+            self._tell(attempt, judgement, before, leading)
+
+    def _tell(self, attempt: Attempt, judgement: Judgement, before: Incumbent | None, leading: Entry | None) -> None:
+        """Record the verdict, and let the summarizer say a sentence. `before`, `leading`: whom it was against."""
+        iteration = attempt.iteration
         self.trials.journal.once(
             f"verdict-{iteration}",
             "verdict",
@@ -330,7 +396,8 @@ class Workshop:
         last = fit.rows[-1] if fit and fit.rows else {}
         config = self.trials.executor.config
         return views.Step(
-            iteration=attempt.iteration,
+            iteration=self.numbering.iteration(attempt.iteration),
+            candidate=self.numbering.place(attempt.iteration),
             component=attempt.component,
             tried=attempt.feedback or "a first pipeline",
             verdict=judgement.verdict.value,
@@ -349,6 +416,7 @@ class Workshop:
             return ""  # such pipelines stand alone: nobody else is asked
         shown: dict[str, Any] = {
             "iteration": step.iteration,
+            **({"candidate": step.candidate} if step.candidate else {}),
             "component": step.component,
             "feedback": attempt.feedback,
         }
@@ -361,7 +429,7 @@ class Workshop:
         compared = attempt.candidate if attempt.failure is None else None
         diff = views.diff(before.pipeline, compared.pipeline) if before and compared else ""
         try:
-            return self.team.summary(step.iteration, views.dump(shown), diff[:MAX_DIFF])
+            return self.team.summary(attempt.iteration, views.dump(shown), diff[:MAX_DIFF])
         except NoUsableReply as error:
             return f"(no summary: {error})"
 
@@ -374,6 +442,25 @@ class Workshop:
         if self.incumbent is None:
             raise AssertionError("a revision needs an incumbent")
         return self.incumbent
+
+
+def _after(attempt: Attempt, trained: Trained) -> Attempt:
+    """What is known of a candidate once it is trained."""
+    given = trained.answers
+    failure = given if isinstance(given, Failure) else None
+    return dataclasses.replace(
+        attempt, fit=trained.fit, failure=failure, answers=None if isinstance(given, Failure) else given
+    )
+
+
+def _judged(attempt: Attempt, entry: Entry | None, found: Judgement | Failure | None) -> tuple[Attempt, Judgement]:
+    """A candidate with its verdict; one that failed at last has no answers."""
+    if isinstance(found, Judgement):
+        return dataclasses.replace(attempt, entry=entry), found
+    failure = found or attempt.failure
+    assert failure is not None
+    failed = dataclasses.replace(attempt, answers=None, failure=failure)
+    return failed, without_comparison(has_score=False, why=f"{failure.reason.value}: {failure.message}")
 
 
 def _evidence(judgement: Judgement) -> str:

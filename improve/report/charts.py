@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 
 from improve.display.text import interval, percent, points
@@ -12,6 +13,7 @@ from improve.record.history import History, Iteration
 MARK_NAMES = {
     Verdict.ACCEPTED: "accepted",
     Verdict.KEPT: "kept",
+    Verdict.SURPASSED: "surpassed",
     Verdict.REJECTED: "rejected",
     Verdict.WITHIN_NOISE: "noise",
     Verdict.FAILED: "failed",
@@ -70,9 +72,10 @@ def score_chart(history: History, name: str, width: float, height: float) -> Sco
     judged = [iteration for iteration in history.iterations if iteration.outcome]
     if not judged:
         return None
-    frame = _Frame(judged, max(history.planned, judged[-1].number), width, height)
-    marked = tuple(_point(iteration, frame) for iteration in judged)
-    every = max(1, math.ceil(frame.last / (width / 45)))
+    frame = _Frame(judged, max(history.planned_candidates, judged[-1].number), width, height)
+    marked = tuple(_point(iteration, history, frame) for iteration in judged)
+    iterations = history.numbering.iteration(frame.last)
+    every = max(1, math.ceil(iterations / (width / 45)))
     return ScoreChart(
         name=name,
         width=width,
@@ -83,7 +86,10 @@ def score_chart(history: History, name: str, width: float, height: float) -> Sco
         points=marked,
         best=_best_line(judged, frame),
         y_ticks=tuple(Tick(frame.y(value), f"{100 * value:g}%") for value in ticks(frame.low, frame.high, 5)),
-        x_ticks=tuple(Tick(frame.x(n), "first" if n == 0 else str(n)) for n in range(0, frame.last + 1, every)),
+        x_ticks=tuple(
+            Tick(frame.x(statistics.fmean(history.numbering.numbers(n))), "first" if n == 0 else str(n))
+            for n in range(0, iterations + 1, every)
+        ),
     )
 
 
@@ -103,7 +109,7 @@ class _Frame:
         self.bottom = height - 44.0
         self.lane = self.bottom - (14.0 if any(iteration.accuracy is None for iteration in judged) else 0.0)
 
-    def x(self, number: int) -> float:
+    def x(self, number: float) -> float:
         inset = 22.0
         span = self.right - self.left - 2 * inset
         return round(self.left + inset + span * (number / self.last if self.last else 0.5), 1)
@@ -113,9 +119,9 @@ class _Frame:
         return round(self.top + (floor - self.top) * (self.high - accuracy) / (self.high - self.low), 1)
 
 
-def _point(iteration: Iteration, frame: _Frame) -> Point:
+def _point(iteration: Iteration, history: History, frame: _Frame) -> Point:
     assert iteration.outcome is not None
-    where = "First pipeline" if iteration.number == 0 else f"Iteration {iteration.number}, {iteration.label}"
+    where = history.where(iteration.number).capitalize() + (f", {iteration.label}" if iteration.number else "")
     title = f"{where}: {iteration.outcome.value}"
     accuracy, ends = iteration.accuracy, iteration.interval
     if accuracy is not None and ends is not None:

@@ -152,7 +152,7 @@ def _compared(history: History) -> str:
 
 
 def _unfinished(history: History, running: bool) -> str:
-    at = history.iterations[-1].number if history.iterations else 0
+    at = history.numbering.iteration(history.iterations[-1].number if history.iterations else 0)
     where = f"iteration {at} of {history.planned}" if at else "the first pipeline"
     said = f"This run is not finished: the record ends in {where}. The command that started it continues it."
     if running:

@@ -61,7 +61,7 @@ class Order:
         A run that has begun may have all its replies on record: whom it still has to ask is seen when it asks.
         """
         if not begun:
-            self.backend.check(self.config.strategy.iterations)
+            self.backend.check(self.config.strategy.iterations, self.config.strategy.candidates)
         check_source(self.config.dataset, self.cache)
 
 
@@ -130,7 +130,9 @@ def _notes(order: Order, sandbox: Sandbox) -> list[str]:
     if order.strategy.note:
         notes.append(f"strategy={order.strategy.name} {order.strategy.note}")
     if config.acceptance.rule == "paper":
-        notes.append("acceptance=paper takes any increase in accuracy: small gains may be luck.")
+        several = config.strategy.candidates
+        best = f", all the more the best one of {several}" if several > 1 else ""
+        notes.append(f"acceptance=paper takes any increase in accuracy: small gains may be luck{best}.")
     if not sandbox.tier.verified:
         notes.append("Generated code was not confined: the scores are unverified.")
     return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 import time
@@ -37,6 +38,7 @@ from improve.refinement.ending import conclude
 from improve.refinement.final import test_meanwhile
 from improve.refinement.finish import members
 from improve.refinement.loop import refine
+from improve.refinement.side_by_side import goes_side_by_side
 from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
 from improve.report import write_run_page
@@ -162,7 +164,11 @@ class Session:
             raise error
         test_meanwhile(workshop, error.what)
         self._export(workshop)
-        where = "the first pipeline" if best.iteration == workshop.first else f"that of iteration {best.iteration}"
+        where = (
+            "the first pipeline"
+            if best.iteration == workshop.first
+            else f"that of {workshop.numbering.at(best.iteration)}"
+        )
         said = f"The best pipeline so far, {where}, is tested and exported: {self.folder / 'best'}"
         raise LLMError(f"{error.what}\n  {said}", error.fix) from error
 
@@ -200,19 +206,22 @@ class Session:
     def _workshop(self, journal: Journal, executor: LocalExecutor, supply: Supply, display: Display) -> Workshop:
         """The team, its budget, and what carries out and records its candidates."""
         order, dataset = self.order, executor.dataset
-        budget = Budget(self.config.budget, journal, self._training(dataset), self.began)
+        budget = Budget(self.config.budget, journal, self._training(executor), self.began)
         brief = brief_of(dataset, executor, order.strategy, supply.offered())
+        brief = dataclasses.replace(brief, candidates=self.config.strategy.candidates)
         team = Team(order.backend, order.prompts, journal, self.folder, brief, display.phase, budget)
-        trials = Trials(dataset, executor, journal, self.folder, budget, supply)
-        rule = configured(self.config.acceptance, self.config.strategy.iterations)
+        strategy = self.config.strategy
+        beside = goes_side_by_side(self.config.executor, strategy.candidates)
+        trials = Trials(dataset, executor, journal, self.folder, budget, supply, beside)
+        rule = configured(self.config.acceptance, strategy.iterations, strategy.candidates)
         shown = self.config.protocol != "paper"
-        return Workshop(order.strategy, self.config.strategy, rule, team, trials, shown)
+        return Workshop(order.strategy, strategy, rule, team, trials, shown)
 
-    def _training(self, dataset: Dataset) -> Training:
+    def _training(self, executor: LocalExecutor) -> Training:
         """What the budget must know of trainings."""
-        counts, executor = dataset.counts, self.config.executor
-        gpus = executor.devices if machine.uses_gpu(executor) else 0
-        return Training(hard_limit(executor.fit_seconds), gpus, counts["test"] / counts["selection"])
+        counts, config = executor.dataset.counts, executor.config
+        gpus, share = config.devices if machine.uses_gpu(config) else 0, counts["test"] / counts["selection"]
+        return Training(hard_limit(config.fit_seconds, executor.slots), gpus, share, executor.slots)
 
     def _export(self, workshop: Workshop) -> None:
         best, executor = workshop.incumbent, workshop.trials.executor

@@ -63,10 +63,11 @@ class Workplace:
     ) -> LocalExecutor:
         """`note` as for `Journal.note`."""
         config, seed = self.config.executor, self.config.seed
+        slots = machine.slots(config, self.config.strategy.candidates)
         if self.connection is None:
-            return LocalExecutor(config, self.sandbox, dataset, weights, folder, seed, phase, self.zygote)
+            return LocalExecutor(config, self.sandbox, dataset, weights, folder, seed, phase, self.zygote, slots)
         return RayExecutor(
-            config, self.sandbox, dataset, weights, folder, seed, phase,
+            config, self.sandbox, dataset, weights, folder, seed, phase, slots=slots,
             connection=self.connection, hardware=self.hardware, note=note,
         )  # fmt: skip
 

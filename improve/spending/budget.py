@@ -11,10 +11,11 @@ with an error, and the same command with a larger budget goes on.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from improve.config.schema import BudgetConfig
 from improve.errors import BudgetError, ConfigError
@@ -73,17 +74,18 @@ class Training:
     seconds: float  # until it is ended by force
     gpus: int  # that it holds; 0: it runs on CPUs
     test_share: float  # test images per selection image
+    slots: int = 1  # trainings at a time
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a step may take at most. `trains`: a training follows, so the check, the fit and the scores must fit too."""
+    """What a step may take at most. `trains`: so many trainings follow: their checks, fits and scores must fit too."""
 
     what: str
     tokens: int = 0
     usd: float = 0.0
     seconds: float = 0.0
-    trains: bool = False
+    trains: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ class Budget:
         self._longest: dict[str, float] = {}  # seconds by kind of step, of those that went well
         self._asked = Need("")  # the last call
         self._scored = False
+        self._stops = 0
+        self.promised = 0  # trainings of candidates that an iteration has so far, beside the one that is asked for
         for lost in journal.notes("unanswered"):
             self._count_lost(lost)
         journal.listeners.append(self.record)
@@ -141,10 +145,12 @@ class Budget:
         elif record.kind == "verdict":
             self._scored = data["incumbent"] is not None
         if not data.get("failure"):  # what failed may have ended early: it tells no time
-            self._longest[record.kind] = max(self._longest.get(record.kind, 0.0), record.seconds)
+            # What was done beside other things is recorded without waiting for it: it says itself how long it took.
+            seconds = max(record.seconds, data.get("predict_seconds", 0.0))
+            self._longest[record.kind] = max(self._longest.get(record.kind, 0.0), seconds)
         self._trainings += record.kind in TRAININGS
         if record.kind in ON_GPU:
-            self.gpu_seconds += record.seconds * self._training.gpus
+            self.gpu_seconds += data.get("slot_seconds", record.seconds) * self._training.gpus
 
     def _count_lost(self, data: Mapping[str, Any]) -> None:
         """A call without a reply: what is paid of it are replies that broke off."""
@@ -157,19 +163,25 @@ class Budget:
         `trains`: its reply is of use only if it is trained, so the training must fit as well. Raises `BudgetUsed`
         where the run can end with its best pipeline, `BudgetError` where it has none yet.
         """
-        self._asked = Need(what, tokens, usd or 0.0, self._longest.get("llm", 0.0), trains)
+        following = self.promised + int(trains)
+        self._asked = Need(what, tokens, usd or 0.0, self._longest.get("llm", 0.0), following)
         self._allow(self._asked)
 
     def before_training(self, what: str) -> None:
         """Before a training starts. Raises as `before_call` does."""
-        self._allow(Need(what, trains=True))
+        self._allow(Need(what, trains=1))
 
     def has_room(self, key: str) -> bool:
         """Whether a training that can be done without, the step of this key, may begin. What is on record, was done."""
         upcoming = self._journal.upcoming
         if upcoming is not None:
             return upcoming == key
-        return self._shortage(Need("a further training", trains=True)) is None
+        return self.room_for(1) == 1
+
+    def room_for(self, trainings: int) -> int:
+        """How many of these trainings may begin at once; for a step that is not on record."""
+        short = (count for count in range(trainings) if self._shortage(Need("trainings", trains=count + 1)))
+        return next(short, trainings)
 
     @property
     def seconds(self) -> float:
@@ -178,8 +190,9 @@ class Budget:
 
     def _allow(self, need: Need) -> None:
         upcoming = self._journal.upcoming
-        if upcoming == STOP:  # an earlier session ended the loop here
-            raise BudgetUsed(self._journal.once(STOP, STOP, dict))
+        key = f"{STOP}-{self._stops}" if self._stops else STOP
+        if upcoming == key:  # an earlier session ended the loop here
+            self._stop(key, {})
         if upcoming is not None:  # on record: done and paid for
             return
         short = self._shortage(need)
@@ -190,21 +203,24 @@ class Budget:
                 f"{short.reason} No pipeline has a score yet.",
                 f"the same command with {short.key}={short.least} or more goes on; what is done is kept",
             )
-        stop = {"budget": short.key, "reason": short.reason}
-        raise BudgetUsed(self._journal.once(STOP, STOP, lambda: stop))
+        self._stop(key, {"budget": short.key, "reason": short.reason})
+
+    def _stop(self, key: str, stop: dict[str, Any]) -> NoReturn:
+        self._stops += 1
+        raise BudgetUsed(self._journal.once(key, STOP, lambda: stop))
 
     def _shortage(self, need: Need) -> Shortage | None:
         """The first budget that does not suffice."""
         limits = self._limits
-        sandboxed = self._tests + (self._try if need.trains else 0.0)
-        minutes = (need.seconds + sandboxed + ENDING_SECONDS) / 60
-        gpu_minutes = sandboxed * self._training.gpus / 60
+        in_turn = math.ceil(need.trains / self._training.slots)
+        minutes = (need.seconds + self._tests + in_turn * self._try + ENDING_SECONDS) / 60
+        gpu_minutes = (self._tests + need.trains * self._try) * self._training.gpus / 60
         for key, limit, used, more, digits in (
             ("budget.usd", limits.usd, self._usd, need.usd, 4),
             ("budget.tokens", limits.tokens, self._tokens, need.tokens, 0),
             ("budget.minutes", limits.minutes, self.seconds / 60, minutes, 1),
             ("budget.gpu_minutes", limits.gpu_minutes, self.gpu_seconds / 60, gpu_minutes, 1),
-            ("budget.trainings", limits.trainings, self._trainings, int(need.trains), 0),
+            ("budget.trainings", limits.trainings, self._trainings, need.trains, 0),
         ):
             if limit is not None and used + more > limit:
                 unit = key.split(".")[1].replace("usd", "USD").replace("_", " ").replace("gpu", "GPU")

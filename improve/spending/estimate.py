@@ -112,7 +112,12 @@ def estimate(
         for who in ROLES
         if high[who]
     )
-    return Estimate(lines, 1 + config.strategy.iterations, config.executor.fit_seconds)
+    return Estimate(lines, 1 + _tries(config), config.executor.fit_seconds)
+
+
+def _tries(config: Config) -> int:
+    """Candidates after the first pipeline."""
+    return config.strategy.iterations * config.strategy.candidates
 
 
 def _calls(config: Config, re_asks: int) -> tuple[Counter[Asked], Counter[Asked]]:
@@ -120,10 +125,10 @@ def _calls(config: Config, re_asks: int) -> tuple[Counter[Asked], Counter[Asked]
     settings = config.strategy
     first, later = find(settings.name).calls(settings)
     repairs: Counter[Asked] = Counter({"engineer": settings.repairs})
-    low = _times(later, settings.iterations) + first
+    low = _times(later, _tries(config)) + first
     # As long as no pipeline has a score, an iteration begins anew: that may take more calls than a revision.
     dearer = max(first, later, key=lambda asked: sum(asked.values()))
-    high = _times(dearer + repairs, settings.iterations) + first + repairs
+    high = _times(dearer + repairs, _tries(config)) + first + repairs
     return low, _times(high, 1 + re_asks)
 
 

@@ -9,7 +9,7 @@ from improve.strategies.strategy import ALL, Asked, Candidate, Settings, Strateg
 
 
 class BestOfN(Strategy):
-    """`1 + strategy.iterations` pipelines, each from one prompt: as many trainings as another strategy has."""
+    """The first pipeline and `strategy.candidates` an iteration, one prompt each: as many as under other strategies."""
 
     name = "best_of_n"
     refines = False

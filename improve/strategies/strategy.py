@@ -64,6 +64,7 @@ class Settings(Protocol):
     """The keys of the group `strategy` that say how many calls there are."""
 
     iterations: int
+    candidates: int
     unified_initialization: bool
     repairs: int
 

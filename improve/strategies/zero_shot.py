@@ -11,7 +11,7 @@ class ZeroShot(BestOfN):
     """The first pipeline alone."""
 
     name = "zero_shot"
-    fixed = MappingProxyType({"repairs": 0, "iterations": 0})
+    fixed = MappingProxyType({"repairs": 0, "iterations": 0, "candidates": 1})
 
 
 STRATEGY = ZeroShot()

@@ -66,13 +66,21 @@ def _row(seen: Seen) -> dict[str, Any]:
             "Dataset": settings["dataset.name"],
             "Language model": settings["llm.name"] + (" (rule-based expert)" if run.rule_based else ""),
             "Strategy": settings["strategy.name"].replace("_", " "),
-            "Iterations": f"{max(0, len(run.steps) - 1)} of {settings.get('strategy.iterations', '?')}",
+            "Iterations": _iterations(run),
             "Selection": _best(run),
             "Test": _tested(run),
             "Money": NONE if run.rule_based else money(run.usd, False),
             "Time": time_taken(60 * run.minutes),
         },
     }
+
+
+def _iterations(run: StudyRun) -> str:
+    """ "3 of 8"; of an iteration with several candidates each is counted."""
+    planned, candidates = (run.settings.get(f"strategy.{key}", "") for key in ("iterations", "candidates"))
+    several = int(candidates) if candidates.isdecimal() else 1
+    total = f"{int(planned) * several}" if planned.isdecimal() else "?"
+    return f"{max(0, len(run.steps) - 1)} of {total}" + (" candidates" if several > 1 else "")
 
 
 def _best(run: StudyRun) -> str:

@@ -105,7 +105,9 @@ def test_a_change_that_was_rejected_is_not_tried_again_word_for_word(tmp_path: P
     same = json.dumps({"component": "model", "diagnosis": "d", "feedback": "more layers"})
     other = json.dumps({"component": "data", "diagnosis": "d", "feedback": "more layers"})
     with team(tmp_path, same, other) as (one, server):
-        proposal = one.analyst(2, "[]\n", "[]\n", SOURCES, {("model", "more layers"): 1})
+        proposal = one.analyst(
+            2, "[]\n", "[]\n", SOURCES, {("model", "more layers"): "was tried in iteration 1 and rejected"}
+        )
         assert proposal.component == "data"
     assert "was tried in iteration 1 and rejected" in last_prompt(server)
     assert "best for data or training" in last_prompt(server)
@@ -123,7 +125,9 @@ def test_feedback_that_is_copied_from_the_form_is_asked_for_again(tmp_path: Path
 def test_a_model_that_insists_on_a_rejected_change_has_its_way(tmp_path: Path) -> None:
     same = json.dumps({"component": "model", "diagnosis": "d", "feedback": "more layers"})
     with team(tmp_path, same, same, same) as (one, server):
-        proposal = one.analyst(2, "[]\n", "[]\n", SOURCES, {("model", "more layers"): 1})
+        proposal = one.analyst(
+            2, "[]\n", "[]\n", SOURCES, {("model", "more layers"): "was tried in iteration 1 and rejected"}
+        )
     assert proposal.component == "model"
     assert len(server.asked) == 3
 

@@ -256,10 +256,10 @@ def test_orders_in_the_output_reach_the_roles_as_plain_text_and_decide_nothing(
     opened, roles = Journal(tmp_path), Roles()
     trials = Trials(task, bench, opened, bench.folder, None)
     workshop = Workshop(find("iterative"), settings, rule, roles, trials)  # type: ignore[arg-type]
-    workshop.evaluate(200, Candidate("all", honest()))
+    workshop.evaluate({200: Candidate("all", honest())})
     roles.source = attacking("injects_prompts").model
-    workshop.evaluate(201, Candidate("model", attacking("injects_prompts")))
-    workshop.evaluate(202, Candidate("model", attacking("prints_a_metric")))
+    workshop.evaluate({201: Candidate("model", attacking("injects_prompts"))})
+    workshop.evaluate({202: Candidate("model", attacking("prints_a_metric"))})
     opened.close()
     assert [step.verdict for step in workshop.steps] == [
         Verdict.ACCEPTED.value,

@@ -25,7 +25,7 @@ def test_a_finished_run_is_read_whole(maker: Maker) -> None:
     assert [iteration.outcome for iteration in history.iterations] == [Verdict(step.verdict) for step in STORY]
     assert [iteration.label for iteration in history.iterations[:4]] == ["first", "model", "data", "training"]
     assert len(history.judged) == 8
-    assert [history.count(verdict) for verdict in Verdict] == [3, 0, 1, 2, 2]
+    assert [history.count(verdict) for verdict in Verdict] == [3, 0, 1, 0, 2, 2]
     assert history.first_test is not None
     assert history.best_test is not None
     assert history.best_test["accuracy"] > history.first_test["accuracy"]

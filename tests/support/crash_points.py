@@ -48,12 +48,13 @@ class Runs:
 
     def __init__(self, program: Sequence[str], folder: Path, server: ScriptedServer) -> None:
         self.folder, self.server = folder, server
+        self.settings: tuple[str, ...] = ()  # beside the usual ones
         self.process = subprocess.Popen(program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def carry_out(self, name: str, where: str = "after", number: int = 0) -> bool:
         """Whether the run came to its end before its new record `number`; it was killed there otherwise."""
         said = self.folder / f"{name}.txt"
-        arguments = [*SMALL, f"llm.api_base={self.server.base}", f"run_dir={self.folder / name}"]
+        arguments = [*SMALL, *self.settings, f"llm.api_base={self.server.base}", f"run_dir={self.folder / name}"]
         arguments.append(f"cache_dir={self.folder / 'cache'}")
         asked = {"where": where, "number": number, "arguments": arguments, "said": str(said)}
         assert self.process.stdin is not None

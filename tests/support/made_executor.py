@@ -7,6 +7,7 @@ a sandbox really do is tested elsewhere; here it is what the strategies ask for,
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -25,15 +26,18 @@ from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline, Split
 from improve.execution.length import Length
 from improve.execution.local import Fit, LocalExecutor
+from improve.execution.machine import slots
 from improve.execution.warm import Key
 from improve.judging.rules import configured
 from improve.record.journal import Journal
 from improve.refinement.ending import conclude
 from improve.refinement.loop import refine as refine_all
+from improve.refinement.side_by_side import goes_side_by_side
 from improve.refinement.trials import Trials
 from improve.refinement.workshop import Workshop
 from improve.sandbox import choose
 from improve.session.session import brief_of
+from improve.spending.budget import Budget, Training
 from tests.support.models import live_models
 
 ROWS = ({"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.9, "validation_accuracy": 0.8},)
@@ -103,6 +107,7 @@ class Refined:
     folder: Path
     workshop: Workshop
     executor: MadeExecutor
+    ended: dict[str, str]  # why its loop did
 
 
 def config_of(*overrides: str) -> Config:
@@ -115,17 +120,25 @@ def refine(folder: Path, dataset: Dataset, *overrides: str) -> Refined:
     """Carry out (or go on with) a run in `folder`, but for its `run` and `finished` records, export and page."""
     config = config_of(*overrides)
     folder.mkdir(parents=True, exist_ok=True)
+    candidates = config.strategy.candidates
     executor = MadeExecutor(
-        config.executor, choose("auto"), dataset, {}, folder, config.seed, lambda iteration, stage, detail: None
-    )
+        config.executor, choose("auto"), dataset, {}, folder, config.seed, lambda iteration, stage, detail: None,
+        slots=slots(config.executor, candidates),
+    )  # fmt: skip
     prompts = PromptSet(config.prompts.name, config.prompts.path)
-    rule = configured(config.acceptance, config.strategy.iterations)
+    rule = configured(config.acceptance, config.strategy.iterations, candidates)
     with closing(Journal(folder)) as journal, closing(executor):
         strategy = strategies.find(config.strategy.name)
         brief = brief_of(dataset, executor, strategy)
-        team = Team(live_models(config), prompts, journal, folder, brief, lambda iteration, stage, detail: None)
-        trials = Trials(dataset, executor, journal, folder, None)
+        training = Training(60.0, 0, 1.0, executor.slots)
+        budget = (
+            Budget(config.budget, journal, training, time.monotonic()) if any(vars(config.budget).values()) else None
+        )
+        team = Team(live_models(config), prompts, journal, folder, brief, lambda iteration, stage, detail: None, budget)
+        trials = Trials(
+            dataset, executor, journal, folder, budget, side_by_side=goes_side_by_side(config.executor, candidates)
+        )
         workshop = Workshop(strategy, config.strategy, rule, team, trials)
-        refine_all(workshop)
+        ended = refine_all(workshop)
         conclude(workshop, config.finish)
-    return Refined(folder, workshop, executor)
+    return Refined(folder, workshop, executor, ended)

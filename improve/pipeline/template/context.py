@@ -44,6 +44,7 @@ class Context:
     images_per_class: tuple[int, ...]  # in the training split, in the order of `classes`
     seed: int = 0
     fit_seconds: float = 600.0  # time limit of the training
+    patience: float = 1.0  # factor of it by which a planned training may be later, where others beside it slow it down
     disk_bytes: int = 4 * 1024**3  # that it may write
     steps: int = 0  # batches that a training has instead of as many as fit in the time limit; 0: those
     longer: float = 1.0  # factor by which a training may have more epochs than it asks for

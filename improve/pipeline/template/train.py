@@ -42,7 +42,7 @@ def print_report(event: dict[str, Any]) -> None:
 def fit(
     components: Components, context: Context, data_folder: Path, out: Path, report: Report, smoke: bool = False
 ) -> Context:
-    """Train within `context.fit_seconds`, or for `context.steps` batches, and leave the weights in `out`.
+    """Train within `context.fit_seconds` (and `patience`), or for `context.steps` batches; the weights go to `out`.
 
     `smoke`: for two batches only. Returns the context with the epochs and steps that were planned. Raises
     `ContractError`, `NonFiniteLoss`, or whatever the components raise.
@@ -71,7 +71,7 @@ def fit(
         data.validation_rows = data.validation_rows[: data.batch_size]
     preparation.apply(model, data)
     data.validation_rows = data.validation_rows[:: made.thinned]
-    deadline = started + context.fit_seconds - made.validation_seconds
+    deadline = started + context.patience * context.fit_seconds - made.validation_seconds
     pace = Pace(made.batches, deadline, data, by_clock=not context.steps)
     keeper = Keeper(context.keep)
     log = Log(pace, made.per_epoch, keeper, report, spread=context.strategy == "fsdp")
@@ -106,7 +106,7 @@ def main() -> None:
     context = Context.load(here / "context.json")
     if arguments.seconds:
         longer = max(1.0, arguments.seconds / context.fit_seconds)
-        context = context.replace(fit_seconds=arguments.seconds, steps=0, longer=longer)
+        context = context.replace(fit_seconds=arguments.seconds, steps=0, longer=longer, patience=1.0)
     from class_folders import training_data
 
     arguments.out.mkdir(parents=True, exist_ok=True)

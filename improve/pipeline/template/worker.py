@@ -218,6 +218,14 @@ def send(given: Iterator[np.ndarray], command: dict[str, Any]) -> None:
             pipe.write(rows.astype("<f4").tobytes())
 
 
+def keep_to(lane: dict[str, Any]) -> None:
+    """Use what this process has of the machine where others run beside it, and no more. Nothing has used a GPU yet."""
+    if lane.get("cores"):
+        os.sched_setaffinity(0, lane["cores"])
+    if lane.get("gpu") is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(lane["gpu"])
+
+
 def run_forked(command: dict[str, Any], status: Status) -> int:
     """Run the command in a child and return its wait status."""
     child = os.fork()
@@ -225,6 +233,7 @@ def run_forked(command: dict[str, Any], status: Status) -> int:
         return os.waitpid(child, 0)[1]
     code = 1
     try:
+        keep_to(command.get("lane", {}))
         run(command, status)
         code = 0
     except BaseException as error:  # noqa: BLE001  # the border of the sandbox: all that a component raises is reported

@@ -159,7 +159,7 @@ def study_run(folder: Path, history: History) -> StudyRun:
 
 def _state(history: History) -> tuple[State, str]:
     if history.finished is None:
-        at = history.iterations[-1].number if history.iterations else 0
+        at = history.numbering.iteration(history.iterations[-1].number if history.iterations else 0)
         return "unfinished", f"the record ends in iteration {at} of {history.planned}"
     test = history.best_test
     if test is None:
