@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pyflakes.checker import Checker
@@ -26,18 +26,26 @@ USUAL: Mapping[str, str] = {
 
 
 def defined(tree: ast.Module) -> set[str]:
-    """The names that a module has at its top level."""
-    names: set[str] = set()
-    for node in tree.body:
+    """The names that a module has at its top level, or may have: in branches, too."""
+    return set(_bound(tree.body))
+
+
+def _bound(statements: Sequence[ast.stmt]) -> Iterator[str]:
+    for node in statements:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            names.add(node.name)
+            yield node.name
         elif isinstance(node, ast.Assign):
-            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+            stored = (name for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name))
+            yield from (name.id for name in stored if isinstance(name.ctx, ast.Store))
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            names.add(node.target.id)
+            yield node.target.id
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names.update((alias.asname or alias.name) for alias in node.names)
-    return names
+            yield from ((alias.asname or alias.name) for alias in node.names)
+        elif isinstance(node, (ast.If, ast.Try, ast.With, ast.For, ast.While)):
+            for part in (node.body, getattr(node, "orelse", []), getattr(node, "finalbody", [])):
+                yield from _bound(part)
+            for handler in getattr(node, "handlers", []):
+                yield from _bound(handler.body)
 
 
 def packages(tree: ast.Module) -> Iterator[str]:

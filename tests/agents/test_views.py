@@ -14,7 +14,7 @@ from improve.agents.prompts import PromptSet
 
 CONTEXT = {
     "hardware": "2 CPU cores, no GPU", "threads": 1, "fit_seconds": 60.0, "steps": 0, "train_images": 1000,
-    "height": 128, "width": 128, "channels": 3, "classes": ["a", "b"], "images_per_class": [500, 500],
+    "devices": 1, "height": 128, "width": 128, "channels": 3, "classes": ["a", "b"], "images_per_class": [500, 500],
     "required_model": "", "pretrained": {}, "accelerator": "cpu",
 }  # fmt: skip
 FIXED = {"card": "name: x", "context": "fit_seconds: 60", "all_components": False}

@@ -162,7 +162,7 @@ def survivors(folder: Path) -> list[int]:
         try:
             if process.cwd().startswith(f"{folder}/"):
                 found.append(process.pid)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):  # OSError: of others, for instance too long a path
             continue
     return found
 

@@ -214,7 +214,7 @@ def in_folder(folder: Path) -> list[psutil.Process]:
         try:
             if Path(process.cwd()).is_relative_to(folder):
                 found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):  # OSError: of others, for instance too long a path
             continue
     return found
 

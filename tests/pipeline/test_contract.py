@@ -80,3 +80,22 @@ def test_checking_runs_nothing(tmp_path) -> None:
     source = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n{components.DATA}"
     assert contract.check(GOOD.with_component("data", source)) is None
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "defined",
+    [
+        "batch_size, rate = 64, 0.1",
+        "import torch\nif torch.cuda.is_available():\n    batch_size = 512\nelse:\n    batch_size = 64",
+        "try:\n    batch_size = int('64')\nexcept ValueError:\n    batch_size = 32",
+    ],
+)
+def test_a_name_may_be_given_beside_another_and_in_branches(defined: str) -> None:
+    rest = components.training().replace("batch_size = 64", defined, 1)
+    assert defined in rest
+    sources = {"data": components.DATA, "model": components.model(), "training": rest}
+    assert contract.check(Pipeline(**sources)) is None
+    inside = rest.replace(defined, "def other():\n    batch_size = 64")
+    failure = contract.check(Pipeline(**{**sources, "training": inside}))
+    assert failure is not None
+    assert "must define batch_size" in failure.message

@@ -27,7 +27,8 @@ def smoke(components: Components, context: Context, data_folder: Path) -> None:
     torch.set_num_threads(context.threads)
     check_architecture(components, context)
     check_shapes(components, context)
-    with tempfile.TemporaryDirectory() as folder:
+    # What a component may still be writing there goes with the sandbox.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         out = Path(folder)
         fit(components, context, data_folder, out, _silent, smoke=True)
         batch = np.load(data_folder / "images.npy", mmap_mode="r")[:FAKE_BATCH]
