@@ -75,6 +75,7 @@ def asked_doctor(*arguments: str, **environment: str) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.slow
 def test_a_model_that_is_named_gets_one_tiny_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "llm").mkdir()
     with played("ready", error(401, f"no such key: {SECRET}")) as server:
@@ -180,6 +181,7 @@ def test_a_containers_memory_limit_counts(tmp_path: Path, text: str | None, limi
     assert (doctor.memory_bytes(limit) == doctor.GIB) == limited
 
 
+@pytest.mark.slow
 def test_no_confinement_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = sandbox.choose("off")
     monkeypatch.setattr(sandbox, "choose", lambda mode: plain)

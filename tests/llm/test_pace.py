@@ -64,6 +64,7 @@ def test_sixteen_processes_keep_the_tokens_of_a_minute(tmp_path: Path) -> None:
     assert 0.8 * 15 * 0.6 < at[-1] - at[0] < 60
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_provider_is_met_by_all_and_counted(tmp_path: Path) -> None:
     taken: list[float] = []
 

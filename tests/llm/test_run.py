@@ -90,6 +90,7 @@ def test_keys_stay_hidden_and_a_stopped_run_goes_on(tmp_path: Path, cache: Path)
         assert OTHER not in text
 
 
+@pytest.mark.slow
 def test_three_refusals_in_a_row_end_the_run(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "run"
     with serving(lambda asked: error(400, "blocked by our content policy", "content_filter")) as server:

@@ -91,6 +91,7 @@ def test_close_races_train_again_and_the_incumbents_trainings_add_up(
     assert all(not (iteration.training or {}).get("replicate") for iteration in history.iterations)
 
 
+@pytest.mark.slow
 def test_a_run_with_races_is_resumed_at_every_step(digits: Dataset, tmp_path: Path, luck: type[Luck]) -> None:
     whole = refine(tmp_path / "whole", digits, *RUN)
     expected = read(whole.folder / JOURNAL)[0]

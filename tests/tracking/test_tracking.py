@@ -291,6 +291,7 @@ def test_of_a_stopped_run_the_upload_is_not_waited_for_but_told(tmp_path: Path) 
 # ── what must not hurt a run ──────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @needs_wandb
 def test_a_server_that_hangs_costs_a_run_a_few_seconds(tmp_path: Path) -> None:
     """One that refuses connections is in test_offline_run.py, with a real run."""

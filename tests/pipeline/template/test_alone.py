@@ -105,6 +105,7 @@ def test_few_images_are_enough_to_train_on(best: Path, tmp_path: Path, counts: d
     assert len(done.stdout.splitlines()) == 1 + sum(counts.values()), done.stderr
 
 
+@pytest.mark.slow
 def test_folders_that_make_no_task_are_told(best: Path, tmp_path: Path) -> None:
     one = images(tmp_path / "one", {"dark": 3})
     assert "at least two classes" in python(best, "train.py", "--data", str(one)).stderr
