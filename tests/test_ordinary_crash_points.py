@@ -8,7 +8,7 @@ from tests.support.crash_points import PROGRAM, runs
 from tests.support.ordinary import ordinary_user
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_an_ordinary_users_run_that_is_torn_within_every_record_ends_as_a_whole_one() -> None:
     with ordinary_user() as user, runs(user.command(*PROGRAM), user.home) as made:

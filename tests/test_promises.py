@@ -54,7 +54,7 @@ def test_the_page_shows_what_the_tests_expect() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "python -m tests.support.promised"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("file", ["tests/sandbox/test_attacks.py", "tests/execution/test_attacks.py"])
 def test_the_outcomes_are_the_same_for_an_ordinary_user(file: str) -> None:

@@ -10,7 +10,7 @@ from tests.support.crash_points import PROGRAM, runs
 from tests.test_resume import steps
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_run_of_two_candidates_an_iteration_that_is_killed_often_ends_as_a_whole_one(tmp_path: Path) -> None:
     with runs(PROGRAM, tmp_path) as made:
