@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,11 @@ def goes_side_by_side(config: ExecutorConfig, candidates: int) -> bool:
 def threads(count: int, stop: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
     """So many threads. Whatever ends the block early has `stop` end what they do; none is left afterwards."""
     pool = ThreadPoolExecutor(count, "slot")
-    try:
+    with ExitStack() as last, ExitStack() as early:
+        last.callback(pool.shutdown, wait=True, cancel_futures=True)
+        early.callback(stop)
         yield pool
-    except BaseException:
-        stop()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        early.pop_all()
 
 
 class Held:

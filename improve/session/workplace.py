@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,12 @@ class Workplace:
         connection = Connection(config.executor, config.sandbox.mode, say)
         if before and not used:
             return cls(config, NodeSandbox(Tier[before["tier"]]), before["hardware"], connection=connection)
-        try:
+        with ExitStack() as undo:
+            undo.callback(connection.close)
             offer = connection.survey()
             sandbox = NodeSandbox(offer.tier, offer.how_to_improve)
             machine.check_devices(config.executor, sandbox)
-        except BaseException:
-            connection.close()
-            raise
+            undo.pop_all()
         # The roles are told one thing in a whole run, whichever nodes there are.
         hardware = before["hardware"] if before else offer.hardware
         return cls(config, sandbox, hardware, connection=connection)

@@ -11,7 +11,7 @@ from improve.config.compose import config_from
 from improve.pipeline.offered_weights import OFFERED
 from improve.pipeline.supply import Supply
 from improve.spending.worst_case import usual_tokens
-from tests.datasets.test_sizes import photos
+from tests.support.photos import photos
 
 MOST_TOKENS = 3_000
 

@@ -18,6 +18,7 @@ from improve.config.schema import DatasetConfig
 from improve.datasets import Dataset, TimeLimit, prepare
 from improve.datasets.sizes import SIDES, chosen
 from improve.pipeline.template.images import Preparation, decode, load_image
+from tests.support.photos import photos
 
 
 def shapes(*sizes: tuple[int, int]) -> np.ndarray:
@@ -106,16 +107,6 @@ def test_what_pads_is_the_colour_of_the_border() -> None:
         image.paste(130, (80, 10, 120, 40))
         prepared = load_image(encoded(image, "PNG"), Preparation(40, 40, 1, "pad"))
         assert prepared[0, 0, 0] == prepared[-1, -1, 0] == background
-
-
-def photos(root: Path, count: int = 24, size: tuple[int, int] = (300, 400)) -> Path:
-    random = np.random.default_rng(0)
-    for number in range(count):
-        path = root / "ab"[number % 2] / f"{number}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        small = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-        small.resize((size[1], size[0])).save(path)
-    return root
 
 
 def opened(root: Path, limit: TimeLimit | None = None, **values: Any) -> Dataset:

@@ -169,12 +169,11 @@ class Connection:
         resources = {"num_cpus": asked.num_cpus, "num_gpus": asked.num_gpus, "accelerator_type": asked.accelerator_type}
         actor = ray.remote(station.Station).options(max_restarts=0, **resources).remote(self.settings())
         lines = Lines(lambda name, *arguments: getattr(actor, name).remote(*arguments), _get, lambda: ray.kill(actor))
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(lines.kill)
             said = json.loads(self._first_word(lines, say))
             self._check(said)
-        except BaseException:
-            lines.kill()
-            raise
+            undo.pop_all()
         return Post(lines, said["host"])
 
     def _first_word(self, lines: Lines, say: Callable[[str], None]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -159,7 +160,8 @@ class RemoteCell:
     def _tried(self, job: Job, sources: Mapping[str, Path], on_event: Callable[[dict[str, Any]], None]) -> Outcome:
         executor, connection = self._executor, self._executor.connection
         post = self._post = connection.take(lambda text: executor.phase(self._iteration, self._stage, text))
-        try:
+        with ExitStack() as undo:
+            undo.callback(post.lines.kill)
             if self._killed:
                 raise Lost("it was ended")
             outcome = post.carry_out(job, sources, self._log, on_event)
@@ -169,9 +171,7 @@ class RemoteCell:
                     post.fetch(self._fetched, job.limit)
                 except OSError as error:
                     self._taken = error
-        except BaseException:
-            post.lines.kill()
-            raise
+            undo.pop_all()
         connection.put_back(post)
         return outcome
 
