@@ -21,7 +21,8 @@ from improve.config.places import CONF, expanded
 from improve.display.sentences import warnings
 from improve.domain import Score
 from improve.errors import ConfigError, Interrupted
-from improve.record.history import History, Iteration
+from improve.record.history import History
+from improve.record.iterations import Iteration
 from improve.record.kinds import TestRecord
 from improve.report import write_run_page
 from improve.session import run

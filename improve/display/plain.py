@@ -19,7 +19,8 @@ from improve.display.sentences import (
 )
 from improve.display.terminal import Writer
 from improve.display.text import duration, one_line, trained
-from improve.record.history import History, Iteration
+from improve.record.history import History
+from improve.record.iterations import Iteration
 from improve.record.journal import Record
 
 QUIET_SECONDS = 30.0  # after so long without a line, the next phase says that the run is alive

@@ -20,7 +20,8 @@ from improve.display.text import (
 )
 from improve.domain import Score, Verdict
 from improve.judging.claims import gain_of_scores
-from improve.record.history import PAPER_PROTOCOL, History, Iteration
+from improve.record.history import PAPER_PROTOCOL, History
+from improve.record.iterations import Iteration
 from improve.record.kinds import EnsembleRecord, GainRecord, MemberRecord, RunRecord, TestRecord
 
 SPLITS = (("train", "training"), ("selection", "selection"), ("test", "test"))

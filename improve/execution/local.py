@@ -19,7 +19,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,20 +32,19 @@ from improve.errors import SandboxError
 from improve.execution import machine
 from improve.execution.cell import TEMPLATE, Cell, Outcome, limits_of, new_zygote
 from improve.execution.delivered import predict_delivered
+from improve.execution.fit import Fit, Samples, hard_limit
 from improve.execution.length import Length
 from improve.execution.place import Place
 from improve.execution.predictions import BadPredictions, Probabilities, parse_predictions
 from improve.execution.replicates import REFIT, derived_seed, fit_phase, predicting_stage, suffix, training_stage
 from improve.execution.status import ROW_KEYS, amount, count, epoch_row
+from improve.execution.told import told
 from improve.execution.warm import Key, Kind, WarmCells
 from improve.execution.whole import whole_context, write_whole
 from improve.pipeline.export import MAX_WEIGHTS, WEIGHTS
 from improve.record.space import LITTLE
 from improve.sandbox import Sandbox, Zygote, remove
 
-# Beyond its own time limit a training may finish its step and its validation, and write its weights.
-GRACE_SHARE, GRACE_SECONDS = 0.5, 30.0
-PATIENCE = 1.5  # beside others
 CELLS = "cells"  # folder in a run's, of what cells see while they run
 WHOLE = "whole"  # folder in a run's, of the images of a refit while it lasts
 FITTING: tuple[Kind, ...] = ("smoke", "fit", "samples")  # see the training images
@@ -54,25 +53,6 @@ NOT_WEIGHTS = (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EFBIG
 SAMPLE_SIDE = 64  # pixels of an augmented sample
 LOST = "lost"  # the event of a training that begins again, elsewhere
 MAX_ROWS = 10_000  # validations that are kept and shown; a training has no more
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Augmented training images, M × side × side × 3 uint8, as the generated code shows them; or why there are none."""
-
-    pixels: np.ndarray | None
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """One training. `rows` (a validation each) and its length are self-reported."""
-
-    failure: Failure | None
-    seconds: float
-    rows: tuple[dict[str, Any], ...] = ()
-    length: Length = field(default_factory=Length)
-    samples: Samples | None = None  # what the data component made of the images that were asked for
 
 
 @dataclass
@@ -398,51 +378,12 @@ class LocalExecutor:
 
     def context(self, phase: str = "") -> dict[str, Any]:
         """What the components may know, as `template/context.py` reads it."""
-        data = self.dataset
-        gpu = machine.uses_gpu(self.config)
-        return {
-            "classes": list(data.class_names),
-            "height": data.height,
-            "width": data.width,
-            "channels": data.channels,
-            "stored": data.stored,
-            "fit": data.fit,
-            "white": data.white,
-            "mean": list(data.mean),
-            "std": list(data.std),
-            "train_images": data.counts["train"],
-            "images_per_class": list(data.images_per_class),
-            "seed": derived_seed(self.seed, phase),
-            "fit_seconds": self.config.fit_seconds,
-            "patience": patience(self.slots),
-            "steps": self.config.steps or 0,
-            "disk_bytes": limits_of(self.config).disk_bytes,
-            "threads": machine.training_threads(self.config, self.slots),
-            "devices": self.config.devices,
-            "strategy": self.config.strategy,
-            "workers": self.config.workers,
-            "accelerator": "gpu" if gpu else "cpu",
-            "precision": self.config.precision,
-            "hardware": machine.description(self.config),
-            "required_model": data.required_model,
-            "pretrained": {name: dict(weights) for name, weights in self.weights.items()},
-        }
+        seed = derived_seed(self.seed, phase)
+        return told(self.dataset, self.config, self.slots, seed, self.weights)
 
     def _write_metrics(self, iteration: int, mode: str, row: Mapping[str, Any]) -> None:
         with open(self.candidate_folder(iteration) / "metrics.csv", mode, newline="") as file:
             csv.DictWriter(file, ROW_KEYS).writerow(row)
-
-
-def patience(slots: int) -> float:
-    """By which factor of its time limit a training may be late: beside others it is to have the steps that were planned
-    for it and its like, be it that a step takes longer than when it was timed."""
-    return PATIENCE if slots > 1 else 1.0
-
-
-def hard_limit(fit_seconds: float, slots: int = 1) -> float:
-    """Seconds after which a training is ended by force."""
-    most = patience(slots) * fit_seconds
-    return most + max(GRACE_SECONDS, GRACE_SHARE * most)
 
 
 def _progress(row: Mapping[str, Any], planned: float | None) -> str:

@@ -26,7 +26,8 @@ from improve.judging.rules import configured
 from improve.judging.scoring import Answers, answers, confusion_matrix, load_predictions, score
 from improve.judging.siblings import Ask, Judged, leader, race, surpassed
 from improve.judging.standings import Standings
-from improve.record.history import History, Iteration
+from improve.record.history import History
+from improve.record.iterations import Iteration
 from improve.record.kinds import CandidateRecord, EnsembleRecord, MemberRecord, ScoreRecord, TestRecord
 from improve.record.provenance import code_hash
 

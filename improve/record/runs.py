@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from improve.errors import DataError
-from improve.record.history import Iteration
+from improve.record.iterations import Iteration
 from improve.record.journal import JOURNAL
 from improve.spending.costs import costs
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from improve.datasets import Dataset
 from improve.datasets.pictures import augmented_sheet, rows_to_augment
-from improve.execution.local import Samples
+from improve.execution.fit import Samples
 
 
 def wanted(dataset: Dataset) -> np.ndarray:

@@ -18,8 +18,9 @@ import numpy as np
 
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline
+from improve.execution.fit import Fit
 from improve.execution.length import Length
-from improve.execution.local import Fit, LocalExecutor
+from improve.execution.local import LocalExecutor
 from improve.execution.predictions import Probabilities
 from improve.execution.replicates import suffix, training_stage
 from improve.execution.warm import Key

@@ -17,18 +17,18 @@ from improve.agents.parsing import Proposal
 from improve.agents.team import Assignment, NoUsableReply, Team
 from improve.config.schema import StrategyConfig
 from improve.domain import COMPONENTS, Component, Failure, Pipeline, Reason
+from improve.execution.fit import Fit
 from improve.execution.length import Length
-from improve.execution.local import Fit
 from improve.execution.warm import Key
-from improve.judging.acceptance import Judgement, Rule, without_comparison
+from improve.judging.acceptance import Judgement, Rule
 from improve.judging.claims import Change
 from improve.judging.scoring import confusions
 from improve.judging.siblings import Ask, leader, race, surpassed
 from improve.judging.standings import Entry, Standings
 from improve.record.numbering import Numbering
 from improve.refinement import samples
-from improve.refinement.attempt import Attempt, Incumbent
-from improve.refinement.trials import Again, Parent, Trained, Trials, Wanted
+from improve.refinement.attempt import Attempt, Incumbent, after, evidence, summed_up, verdict_record, with_verdict
+from improve.refinement.trials import Again, Parent, Trials, Wanted
 from improve.spending.budget import BudgetUsed
 from improve.strategies import Candidate, Strategy
 from improve.strategies.strategy import ALL
@@ -210,7 +210,7 @@ class Workshop:
         numbers = (one.what.iteration for one in ready)
         made = dict(zip(numbers, self.trials.train(ready), strict=True))
         return [
-            _after(one, trained) if (trained := made.get(one.iteration)) else one
+            after(one, trained) if (trained := made.get(one.iteration)) else one
             for one in attempts
             if one.failure or made[one.iteration]
         ]
@@ -278,7 +278,7 @@ class Workshop:
         while (best := leader(standings, judged)) is not None and (failure := self.trials.audit(Again(best))):
             judged[best] = failure
         judged = surpassed(judged, best, self.numbering.where(best)) if best is not None else judged
-        return [_judged(one, entries.get(one.iteration), judged.get(one.iteration)) for one in attempts]
+        return [with_verdict(one, entries.get(one.iteration), judged.get(one.iteration)) for one in attempts]
 
     def _again(self, attempts: Sequence[Attempt], asks: Sequence[Ask]) -> list[Failure | bool]:
         """Train each once more that a race asks for. Whether it was: False if the budget has no room for that."""
@@ -351,26 +351,15 @@ class Workshop:
 
     def _tell(self, attempt: Attempt, judgement: Judgement, before: Incumbent | None, leading: Entry | None) -> None:
         """Record the verdict, and let the summarizer say a sentence. `before`, `leading`: whom it was against."""
-        iteration = attempt.iteration
+        iteration, now = attempt.iteration, self.incumbent.iteration if self.incumbent else None
+
+        def accuracy(entry: Entry | None) -> float | None:
+            return self.standings.accuracy(entry) if entry else None
+
         self.trials.journal.once(
             f"verdict-{iteration}",
             "verdict",
-            lambda: {
-                "iteration": iteration,
-                "component": attempt.component,
-                "verdict": judgement.verdict.value,
-                "note": judgement.note,
-                "wins": judgement.wins,
-                "losses": judgement.losses,
-                "p_value": judgement.p_value,
-                "effect": judgement.effect,
-                "low": judgement.low,
-                "high": judgement.high,
-                "trainings": list(judgement.trainings),
-                "accuracy": self.standings.accuracy(attempt.entry) if attempt.entry else None,
-                "incumbent_accuracy": self.standings.accuracy(leading) if leading else None,
-                "incumbent": self.incumbent.iteration if self.incumbent else None,
-            },
+            lambda: verdict_record(attempt, judgement, accuracy(attempt.entry), accuracy(leading), now),
         )
         self._tidy(iteration, before)
         step = self._step(attempt, judgement)
@@ -408,28 +397,17 @@ class Workshop:
             steps=fit.length.steps if fit else 0,
             # Where the limit is in steps, nothing that is told depends on the clock.
             used_share=fit.seconds / config.fit_seconds if fit and not config.steps else None,
-            evidence=_evidence(judgement),
+            evidence=evidence(judgement),
         )
 
     def _summary(self, step: views.Step, before: Incumbent | None, attempt: Attempt) -> str:
         if not self.strategy.refines:
             return ""  # such pipelines stand alone: nobody else is asked
-        shown: dict[str, Any] = {
-            "iteration": step.iteration,
-            **({"candidate": step.candidate} if step.candidate else {}),
-            "component": step.component,
-            "feedback": attempt.feedback,
-        }
-        shown["verdict"] = step.verdict
-        if step.evidence:
-            shown["compared with the best before"] = step.evidence
-        if step.reason:
-            shown["failure"] = step.reason
         # A candidate that has no score is not compared with anything.
         compared = attempt.candidate if attempt.failure is None else None
         diff = views.diff(before.pipeline, compared.pipeline) if before and compared else ""
         try:
-            return self.team.summary(attempt.iteration, views.dump(shown), diff[:MAX_DIFF])
+            return self.team.summary(attempt.iteration, views.dump(summed_up(step, attempt.feedback)), diff[:MAX_DIFF])
         except NoUsableReply as error:
             return f"(no summary: {error})"
 
@@ -442,34 +420,6 @@ class Workshop:
         if self.incumbent is None:
             raise AssertionError("a revision needs an incumbent")
         return self.incumbent
-
-
-def _after(attempt: Attempt, trained: Trained) -> Attempt:
-    """What is known of a candidate once it is trained."""
-    given = trained.answers
-    failure = given if isinstance(given, Failure) else None
-    return dataclasses.replace(
-        attempt, fit=trained.fit, failure=failure, answers=None if isinstance(given, Failure) else given
-    )
-
-
-def _judged(attempt: Attempt, entry: Entry | None, found: Judgement | Failure | None) -> tuple[Attempt, Judgement]:
-    """A candidate with its verdict; one that failed at last has no answers."""
-    if isinstance(found, Judgement):
-        return dataclasses.replace(attempt, entry=entry), found
-    failure = found or attempt.failure
-    assert failure is not None
-    failed = dataclasses.replace(attempt, answers=None, failure=failure)
-    return failed, without_comparison(has_score=False, why=f"{failure.reason.value}: {failure.message}")
-
-
-def _evidence(judgement: Judgement) -> str:
-    """What a verdict rests on, in words; "" where nothing was compared."""
-    if judgement.p_value is None:
-        return ""
-    said = judgement.note.removeprefix(f"{judgement.verdict.value}: ")
-    images = f"{judgement.wins} images won, {judgement.losses} lost"
-    return said if said.startswith(images) else f"{images}; {said}"
 
 
 def _sources(pipeline: Pipeline) -> Mapping[str, str]:

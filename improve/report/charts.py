@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from improve.display.text import interval, percent, points
 from improve.domain import Verdict
-from improve.record.history import History, Iteration
+from improve.record.history import History
+from improve.record.iterations import Iteration
 
 MARK_NAMES = {
     Verdict.ACCEPTED: "accepted",

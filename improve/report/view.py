@@ -20,7 +20,8 @@ from improve.display.sentences import (
 )
 from improve.display.text import clean, cut_middle, last_overwritten, llm_name, one_line, percent
 from improve.domain import COMPONENTS, Verdict
-from improve.record.history import History, Iteration
+from improve.record.history import History
+from improve.record.iterations import Iteration
 from improve.record.kinds import GainRecord, LLMRecord, TestRecord
 from improve.report.charts import MARK_NAMES, score_chart
 from improve.report.confusion import confusion

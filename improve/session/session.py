@@ -23,7 +23,8 @@ from improve.datasets.inspection_record import audit_record
 from improve.display import Display, make_display, print_end_card
 from improve.errors import BudgetError, Interrupted, LLMError, RunChanged, RunFailed
 from improve.execution import machine
-from improve.execution.local import LocalExecutor, hard_limit
+from improve.execution.fit import hard_limit
+from improve.execution.local import LocalExecutor
 from improve.execution.replicates import fit_phase
 from improve.judging.rules import configured
 from improve.pipeline.architecture import informed, required_architecture

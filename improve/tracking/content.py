@@ -14,7 +14,8 @@ from typing import Any
 from improve.display.sentences import warnings
 from improve.display.text import clean, cut_middle
 from improve.domain import Verdict
-from improve.record.history import History, Iteration
+from improve.record.history import History
+from improve.record.iterations import Iteration
 from improve.record.kinds import TestRecord
 from improve.report.files import RunFiles
 from improve.report.view import diffs_of

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from improve.errors import ImproveError
-from improve.record.history import History, Iteration
+from improve.record.history import History
+from improve.record.iterations import Iteration
 from improve.report.files import RunFiles
 from improve.tracking import content
 

@@ -20,7 +20,7 @@ from improve.agents.team import Assignment
 from improve.config.schema import StrategyConfig
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Verdict
-from improve.execution import local, machine
+from improve.execution import fit, local, machine
 from improve.execution.cell import Cell
 from improve.execution.replicates import derived_seed
 from improve.judging import audit as audit_module
@@ -66,7 +66,7 @@ def task(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Dataset:
 def _short_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """No sandbox is started early, and a training that does not end is ended soon."""
     monkeypatch.setattr(machine, "cores", lambda: 1)
-    monkeypatch.setattr(local, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(fit, "GRACE_SECONDS", 1.0)
 
 
 @pytest.fixture(scope="module")

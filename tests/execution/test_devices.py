@@ -23,7 +23,8 @@ from improve.datasets import Dataset, prepare
 from improve.domain import Pipeline, Reason
 from improve.errors import ConfigError, SandboxError
 from improve.execution import machine
-from improve.execution.local import Fit, LocalExecutor
+from improve.execution.fit import Fit
+from improve.execution.local import LocalExecutor
 from improve.pipeline.export import FILES, TEMPLATE, WEIGHTS
 from improve.sandbox import Sandbox, Tier, choose
 from improve.sandbox.guard import seccomp

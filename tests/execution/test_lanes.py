@@ -16,8 +16,8 @@ from improve.config.compose import config_from
 from improve.config.schema import ExecutorConfig
 from improve.errors import ConfigError
 from improve.execution import machine
+from improve.execution.fit import hard_limit
 from improve.execution.lanes import Lane, Lanes
-from improve.execution.local import hard_limit
 from tests.support.paths import TEMPLATE
 
 

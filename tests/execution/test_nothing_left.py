@@ -11,7 +11,7 @@ import pytest
 from improve.datasets import Dataset
 from improve.domain import Failure, Pipeline
 from improve.execution import machine
-from improve.execution.local import Samples
+from improve.execution.fit import Samples
 from improve.pipeline.export import WEIGHTS
 from improve.sandbox import Sandbox
 from improve.sandbox.guarded import LandlockSandbox

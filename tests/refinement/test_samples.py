@@ -13,7 +13,8 @@ from PIL import Image
 
 from improve.datasets import Dataset
 from improve.datasets.pictures import GAP, SAMPLED, SIDE, VERSIONS, rows_to_augment
-from improve.execution.local import SAMPLE_SIDE, Fit
+from improve.execution.fit import Fit
+from improve.execution.local import SAMPLE_SIDE
 from improve.refinement import samples
 from improve.sandbox import choose, remove
 from tests.support import template as support

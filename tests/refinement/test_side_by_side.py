@@ -17,7 +17,7 @@ import pytest
 
 from improve.datasets import Dataset, prepare
 from improve.domain import Failure, Reason
-from improve.execution.local import Fit
+from improve.execution.fit import Fit
 from improve.judging.verification import verify
 from improve.record.history import History
 from improve.record.journal import JOURNAL, Record, lines, read

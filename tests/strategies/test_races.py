@@ -14,7 +14,7 @@ from improve.config.schema import FinishConfig
 from improve.datasets import Dataset, prepare
 from improve.display.sentences import refit_tested
 from improve.domain import Failure, Reason
-from improve.execution.local import Fit
+from improve.execution.fit import Fit
 from improve.execution.replicates import REFIT
 from improve.judging.verification import verify
 from improve.record.history import History

@@ -13,7 +13,8 @@ from PIL import Image
 from improve.config.schema import DatasetConfig, ExecutorConfig
 from improve.datasets import Dataset, prepare
 from improve.domain import Failure, Pipeline, Reason
-from improve.execution.local import Fit, LocalExecutor
+from improve.execution.fit import Fit
+from improve.execution.local import LocalExecutor
 from improve.judging.audit import audit, failure_of
 from improve.judging.scoring import Answers, answers
 from improve.sandbox import Sandbox

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from improve.datasets import prepare
-from improve.execution.local import Fit
+from improve.execution.fit import Fit
 from improve.refinement.side_by_side import HELD
 from tests.support import made_executor
 from tests.support.made_executor import MadeExecutor, config_of, refine

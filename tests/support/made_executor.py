@@ -24,8 +24,9 @@ from improve.config.compose import config_from
 from improve.config.schema import Config
 from improve.datasets import Dataset
 from improve.domain import COMPONENTS, Failure, Pipeline, Split
+from improve.execution.fit import Fit
 from improve.execution.length import Length
-from improve.execution.local import Fit, LocalExecutor
+from improve.execution.local import LocalExecutor
 from improve.execution.machine import slots
 from improve.execution.warm import Key
 from improve.judging.rules import configured

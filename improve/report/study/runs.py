@@ -17,7 +17,8 @@ from improve.config.schema import Config
 from improve.display.text import one_line
 from improve.domain import Verdict
 from improve.errors import DataError, ResumeError
-from improve.record.history import History, Iteration
+from improve.record.history import History
+from improve.record.iterations import Iteration
 from improve.record.kinds import TestRecord
 from improve.record.runs import Cost, cost_of, run_folders
 
