@@ -24,6 +24,6 @@ def try_out(sandbox: Sandbox, config: ExecutorConfig) -> None:
         with closing(
             Cell(sandbox, zygote, place, readable=[], limits=limits_of(config), log=None, devices=devices)
         ) as cell:
-            outcome = cell.run({"command": "look", "paths": [], "token": place.folder.name}, SECONDS)
+            outcome = cell.run({"command": "look", "paths": [], "token": ""}, SECONDS)
     if outcome.failure:
         raise SandboxError(f"Generated code cannot run here: {outcome.failure.message}", "try sandbox=off to see more")

@@ -175,14 +175,24 @@ def fit_together(command: dict[str, Any], context: Context, status: Status) -> N
 def look(command: dict[str, Any], status: Status) -> None:
     """Tell what is in sight here of what must not be: folders and files, and names that hold the token."""
     seen = [path for path in command["paths"] if in_sight(path)]
-    for root in ("/", *sys.path, *(str(folder) for folder in Path.cwd().parents)):
-        for folder, folders, files in os.walk(root):
-            if folder == "/":
-                folders[:] = [name for name in folders if name not in ("proc", "sys")]
-            seen += [os.path.join(folder, name) for name in (*folders, *files) if command["token"] in name]
-        if os.access("/", os.R_OK):
-            break  # all has been walked
+    roots = ["/"] if os.access("/", os.R_OK) else [*sys.path, *(str(folder) for folder in Path.cwd().parents)]
+    if command["token"]:
+        seen += [path for path in below(roots) if command["token"] in os.path.basename(path)]
     status({"event": "seen", "paths": seen[:10]})
+
+
+def below(roots: list[str]) -> Iterator[str]:
+    """All folders and files that can be listed, without following links. `os.walk` would fail on deep nesting."""
+    left = list(roots)
+    while left:
+        try:
+            entries = list(os.scandir(left.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            yield entry.path
+            if entry.is_dir(follow_symlinks=False) and entry.path not in ("/proc", "/sys"):
+                left.append(entry.path)
 
 
 def in_sight(path: str) -> bool:
@@ -245,15 +255,15 @@ def run_forked(command: dict[str, Any], status: Status) -> int:
 
 
 def tell(error: BaseException, command: dict[str, Any], status: Status) -> None:
-    """Report what a component raised."""
-    folder = command["pipeline"]
+    """Report what a component raised, or we ourselves."""
+    folder = command.get("pipeline", "-")
     print(short_traceback(error, folder), file=sys.stderr)
     status(
         {
             "event": "error",
             "reason": classify(error),
             "component": culprit(error, folder),
-            "message": message(error, command["context"])[:MESSAGE_LENGTH],
+            "message": message(error, command.get("context", {}))[:MESSAGE_LENGTH],
             "detail": short_traceback(error, folder),
         }
     )

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 
 from improve.errors import ConfigError
 from improve.pipeline.weights import PACKAGE_MODEL, prepared
+from improve.sandbox.remove import remove
 from tests.support import template as support
 from tests.support.template import components, context
 
@@ -824,6 +825,27 @@ def test_an_error_outside_of_the_components_is_shown_by_its_end(lib: SimpleNames
     shown = lib.worker.short_traceback(caught.value, str(tmp_path))
     assert shown.count("  File ") == 2
     assert "Expecting property name" in shown.splitlines()[-1]
+
+
+def test_a_look_around_survives_folders_nested_too_deep(lib: SimpleNamespace, tmp_path: Path) -> None:
+    nested = [tmp_path / "d"]
+    for _ in range(1200):
+        nested.append(nested[-1] / "d")
+        nested[-2].mkdir()
+    (nested[500] / "secret").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    try:
+        assert [os.path.basename(path) for path in lib.worker.below([str(tmp_path)])].count("secret") == 1
+    finally:
+        remove(tmp_path / "d")  # pytest cannot follow
+
+
+def test_an_error_of_a_command_without_a_pipeline_is_told(lib: SimpleNamespace) -> None:
+    told: list[dict[str, Any]] = []
+    lib.worker.tell(RuntimeError("no luck"), {"command": "look"}, told.append)
+    assert [(event["reason"], event["component"], event["message"]) for event in told] == [
+        ("crash", None, "RuntimeError: no luck")
+    ]
 
 
 # ---------------------------------------------------------------------- the context
