@@ -23,6 +23,7 @@ from template import Features, ImageClassifier, ImageDataModule, Images, is_dete
 from torch import Tensor, nn
 
 BATCH = 64
+SMOKE_ROWS = 16  # images that a smoke run prepares: enough to see that it can be done
 # Of the time limit that computing features may take: where nothing but what stands on them is left to learn; where
 # some layers are; with those of mirrored images; and if the machine becomes slower meanwhile.
 WHOLE_SHARE, PART_SHARE, MIRRORED_SHARE, AT_LAST = 0.8, 0.6, 0.45, 0.85
@@ -35,10 +36,14 @@ CLOSE = 0.05
 
 
 class Preparation:
-    """Is applied to a data module and a model before they are trained; what takes long is done the first time only."""
+    """Is applied to a data module and a model before they are trained; what takes long is done the first time only.
 
-    def __init__(self, context: Context, out: Path, started: float) -> None:
+    `smoke`: for a few images alone; features of the others are zeros then.
+    """
+
+    def __init__(self, context: Context, out: Path, started: float, smoke: bool = False) -> None:
         self.context, self.out, self.started = context, out, started
+        self.rows = SMOKE_ROWS if smoke else None
         self.features: Features | None = None
         self.head: dict[str, Tensor] | None = None
         self.done = False
@@ -87,7 +92,7 @@ class Preparation:
     ) -> Features | None:
         """The features of all images, and those of mirrored ones if there is time; None where it does not pay."""
         model.eval()
-        rows = np.union1d(data.train_rows, data.validation_rows)
+        rows = np.union1d(data.train_rows, data.validation_rows)[: self.rows]
         first = data.pixels(rows[:BATCH]).to(_device(model))
         with torch.no_grad():
             backbone.until(first, units)  # the first call is slower than the rest
@@ -129,10 +134,11 @@ class Preparation:
         """A classifier of the present features, the best linear one."""
         model.eval()
         chance = np.random.default_rng(self.context.seed)
+        held = data.validation_rows[: self.rows]
         learnt = np.setdiff1d(data.train_rows, data.validation_rows)  # of a refit, the latter are among the former
         learnt = learnt if len(learnt) else data.train_rows  # of one image of each class, they are the same
         # Held-out images first: where there is no time for all, it learns from as many as there is time for.
-        rows = np.concatenate([data.validation_rows, chance.permutation(learnt)])
+        rows = np.concatenate([held, chance.permutation(learnt)[: self.rows]])
         found, labels = [], []
         share = WHOLE_SHARE if model.always_frozen() == len(backbone.units) or data.features else START_SHARE
         for some in _parts(rows):
@@ -140,10 +146,10 @@ class Preparation:
                 images = data.pixels(some) if data.features is None else data.features.of(some)
                 found.append(backbone(images.to(_device(model))).float().cpu())
             labels.append(torch.from_numpy(data.labels[some]))
-            enough = len(found) * BATCH > 2 * len(data.validation_rows)
+            enough = len(found) * BATCH > 2 * len(held)
             if enough and self._used() > share * self.context.fit_seconds:
                 break
-        return fitted_head(torch.cat(found), torch.cat(labels), len(data.validation_rows), model.context.num_classes)
+        return fitted_head(torch.cat(found), torch.cat(labels), len(held), model.context.num_classes)
 
 
 def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -59,7 +59,7 @@ def fit(
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # what is logged is of all processes already
     pl.seed_everything(context.seed, workers=True, verbose=False)
     context = context.replace(steps=SMOKE_STEPS) if smoke else context
-    preparation = Preparation(context, out, started)
+    preparation = Preparation(context, out, started, smoke)
     made, context = plan(components, context, data_folder, out, started, preparation)
     report = report if ranks.rank() == 0 else _silent
     report(made.event(components.batch_size()))

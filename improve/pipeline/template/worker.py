@@ -20,7 +20,8 @@ from typing import Any
 import unused
 
 with unused.left_out():
-    import timm  # noqa: F401  # imported for the forks
+    import numpy.ma  # imported for the forks
+    import timm  # noqa: F401
     import torch
     import torchmetrics  # noqa: F401
     import torchvision.transforms.v2  # noqa: F401
