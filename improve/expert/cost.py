@@ -38,7 +38,7 @@ TIMM = {
 UNKNOWN = (2000.0, 10.0, 2.0)
 # Of the limit: what `template/plan.py` fills, and what a recipe is written for. More epochs than fit are left out of
 # its plan, schedule and all, so there is no harm in asking for a little too much.
-PLANNED_SHARE = 0.95
+PLANNED_SHARE = 0.98
 FULL_SHARE = 0.92
 FIRST_SHARE = 0.3
 # Of an epoch in which all layers learn: the features of all images, once; and an epoch of a classifier alone on them.

@@ -27,16 +27,16 @@ from running import averaging, trainer
 from template import ImageClassifier, ImageDataModule
 
 # Share of the time limit at whose end a planned training is: the rest is for slower moments.
-PLANNED_SHARE = 0.95
+PLANNED_SHARE = 0.98
 # A training is tried out for this share of its time limit, but for no more seconds and steps than these.
-TRIED_SHARE, TRIED_SECONDS, TRIED_STEPS = 0.04, 3.0, 120
+TRIED_SHARE, TRIED_SECONDS, TRIED_STEPS = 0.03, 3.0, 120
 WARM_UP = 2  # steps that are not counted: memory is found and kernels are chosen in them
 MOMENTS = 4  # of a training whose steps change with its progress, at which they are tried out
 CHUNKS = 5  # of the tried steps; the median of their means bears a slow moment, and counts what is due now and then
 TRIED_VALIDATION = 3  # batches
 LEAST_PART = 2  # images of a batch for each device: of one, batch normalisation has no variance
 MOST_VALIDATIONS = 12
-VALIDATION_SHARE = 0.1  # of the time, at most
+VALIDATION_SHARE = 0.06  # of the time, at most
 # By how much the measured time of a step may differ from that of the pipeline that it revises and still be called the
 # same. The second is for a change of the training component alone, which seldom makes steps slower.
 TOLERANCE, TOLERANCE_SAME = 1.1, 1.5
