@@ -132,7 +132,9 @@ def training_seconds(recipes: Recipes, task: Task) -> float:
 def computed_once(recipes: Recipes) -> bool:
     """Whether a pretrained network's frozen layers are computed once: images come unchanged or mirrored to them."""
     plain = DataRecipe(size=recipes.data.size, flip=recipes.data.flip, balanced=recipes.data.balanced)
-    return recipes.model.frozen > 0 and not recipes.model.thaw and recipes.data == plain
+    model = recipes.model
+    reached = model.frozen == 1 or not model.levels  # of earlier stages' outputs, more would have to be kept
+    return model.frozen > 0 and reached and not model.thaw and recipes.data == plain
 
 
 def _learning_share(frozen: float) -> float:

@@ -11,6 +11,7 @@ from improve.expert.idea import Idea
 from improve.expert.recipe import ModelRecipe, Settings, changed
 from improve.expert.situation import Situation, natural_photos
 
+LEVELS = 4  # stages; on flowers at 80 pixels a linear classifier gains 3.8 points with them (3 splits)
 ENOUGH_EPOCHS = 8  # for a deeper network to overtake a plain one, measured on 8,000 images of dSprites
 
 
@@ -149,6 +150,13 @@ def _frozen_that_fits(now: Situation, name: str) -> float | None:
 
 def _fine_tuning(now: Situation) -> Iterator[Idea]:
     present = now.recipes.model
+    if not present.levels and present.frozen == 1:
+        yield Idea(
+            "several-depths", "model", {"levels": LEVELS}, 0.35,
+            "The last layer knows the classes that the network was pretrained for; what earlier stages saw helps with "
+            "other classes, and costs next to nothing.",
+            f"Let the classifier see the outputs of the backbone's last {LEVELS} stages, too (levels={LEVELS}).",
+        )  # fmt: skip
     for share, value in ((0.6, 0.3), (0.8, 0.25), (0.4, 0.22), (0.2, 0.1), (0.0, 0.1)):
         looser = dataclasses.replace(present, frozen=share)
         if share < present.frozen and now.fits(dataclasses.replace(now.recipes, model=looser)):

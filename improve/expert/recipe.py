@@ -63,6 +63,7 @@ class ModelRecipe:
     label_smoothing: float = 0.0
     frozen: float = 0.0  # share of a pretrained network's layers, from its input on, that never learn
     thaw: float = 0.0  # share of the training in which only the new head of a pretrained network learns
+    levels: int = 0  # stages of a pretrained network whose outputs the head sees beside the last features
     probe: bool = False  # whether that head starts as the best linear classifier of the features
     views: str = ""  # shifted | mirrored: how new images are looked at more than once (test-time augmentation)
 
@@ -74,6 +75,7 @@ class ModelRecipe:
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
         "stem": (1, 4), "widths": (4, 1024), "blocks": (0, 6), "dropout": (0, 0.7), "drop_path": (0, 0.5),
         "label_smoothing": (0, 0.3), "frozen": (0, 1), "thaw": (0, 1),
+        "levels": (0, 6),
     }  # fmt: skip
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "family": ("plain", "residual", "timm", "pretrained"),

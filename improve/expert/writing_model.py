@@ -164,7 +164,8 @@ def _timm(recipe: ModelRecipe) -> str:
 
 
 def _pretrained(recipe: ModelRecipe) -> str:
-    options = f", drop_path_rate={recipe.drop_path:.4g}" if recipe.drop_path else ""
+    options = f", levels={recipe.levels}" if recipe.levels else ""
+    options += f", drop_path_rate={recipe.drop_path:.4g}" if recipe.drop_path else ""
     classifier = "nn.Linear(self.backbone.num_features, context.num_classes)"
     if recipe.dropout:
         classifier = f"nn.Sequential(nn.Dropout({recipe.dropout:.4g}), {classifier})"

@@ -35,16 +35,21 @@ class Renormalize(nn.Module):
 class Backbone(nn.Sequential):
     """A network of timm without its classifier: images `B × C × H × W` to features `B × num_features`.
 
-    It is a chain of `units` (blocks, mostly), which may be entered further in: `entry` units are then left out, and
+    With `levels`, the features are those of the network and, behind them, the means over the image of what its last so
+    many stages give before (Head2Toe, arXiv 2201.03529). A stage ends where the size or the channels change; a network
+    without such stages has its own features alone. It is a chain of `units` (blocks, mostly), which may be entered further in: `entry` units are then left out, and
     what comes in is what they would have given. A network that is no plain chain is one unit.
     """
 
-    def __init__(self, renormalize: Renormalize, network: nn.Module) -> None:
+    def __init__(self, renormalize: Renormalize, network: nn.Module, levels: int = 0) -> None:
         super().__init__(renormalize, network)
         # timm's networks have both; the first is what comes out where layers stand between the two.
         self.num_features = int(getattr(network, "head_hidden_size", network.num_features))  # type: ignore[arg-type]
         self.entry = 0
         self._units: list[nn.Module] | None = None
+        ends = self._stages()[-levels:] if levels > 0 else {}
+        self._ends = dict(ends)  # places of units whose outputs are features, too, with their channels
+        self.num_features += sum(self._ends.values())
 
     @property
     def units(self) -> list[nn.Module]:
@@ -76,11 +81,28 @@ class Backbone(nn.Sequential):
         finally:
             network.train(was_training)
 
+    def _stages(self) -> list[tuple[int, int]]:
+        """The place of each stage's last unit, with its channels; not the last stage, whose output the network takes."""
+        if len(self.units) == 1 or str(getattr(self[1], "output_fmt", "NCHW")) != "NCHW":
+            return []
+        images, shapes, was_training = torch.zeros(1, 3, 64, 64), [], self[1].training
+        self[1].eval()
+        with torch.no_grad():
+            for unit in self.units:
+                images = unit(images)
+                shapes.append(images.shape)
+        self[1].train(was_training)
+        pairs = enumerate(zip(shapes, shapes[1:], strict=False))
+        return [(place, int(shape[1])) for place, (shape, after) in pairs if len(shape) == 4 and shape != after]
+
+    def can_be_entered(self, units: int) -> bool:
+        """Whether what the first so many units give is all that is needed of them."""
+        return units >= len(self.units) or all(place >= units for place in self._ends)
+
     def until(self, images: Tensor, units: int) -> Tensor:
         """What the first so many units make of images; all of them: features as `B × F × 1 × 1`."""
         if units >= len(self.units):
-            features: Tensor = self[1](self[0](images))
-            return features[:, :, None, None]
+            return self._features(images)[:, :, None, None]
         images = self[0](images)
         for unit in self.units[:units]:
             images = unit(images)
@@ -88,13 +110,24 @@ class Backbone(nn.Sequential):
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.entry:
-            result: Tensor = self[1](self[0](images))
-            return result
-        if self.entry >= len(self.units):
-            return images.flatten(1)
-        for unit in self.units[self.entry :]:
+            return self._features(images)
+        return images.flatten(1) if self.entry >= len(self.units) else self._behind(images, self.entry)
+
+    def _features(self, images: Tensor) -> Tensor:
+        images = self[0](images)
+        if self._ends:
+            return self._behind(images, 0)
+        return self[1](images)  # type: ignore[no-any-return]
+
+    def _behind(self, images: Tensor, entry: int) -> Tensor:
+        """Features of what the first `entry` units have given."""
+        means = []
+        for place, unit in enumerate(self.units[entry:], entry):
             images = unit(images)
-        return self[1].forward_head(images)  # type: ignore[no-any-return, operator]
+            if place in self._ends:
+                means.append(images.mean((2, 3)))
+        own: Tensor = self[1].forward_head(images)  # type: ignore[operator]
+        return torch.cat([own, *means], 1) if means else own
 
 
 def _flat(modules: Sequence[nn.Module]) -> list[nn.Module]:
@@ -105,17 +138,18 @@ def _flat(modules: Sequence[nn.Module]) -> list[nn.Module]:
     return [module for module in found if not isinstance(module, nn.Identity)]
 
 
-def pretrained_backbone(context: Context, name: str, **options: Any) -> Backbone:
+def pretrained_backbone(context: Context, name: str, levels: int = 0, **options: Any) -> Backbone:
     """timm's model `name` with the pretrained weights of this machine; returns features `B × F` (no classifier).
 
-    Takes images of any size, normalised by `ImageDataModule.normalize`. `.num_features` is F. A name without a tag
-    ("resnet18") takes the weights of any. Raises `ContractError` if there are none.
+    Takes images of any size, normalised by `ImageDataModule.normalize`. `.num_features` is F. With `levels`, what its
+    last so many stages give before are features, too. A name without a tag ("resnet18") takes the weights of any.
+    Raises `ContractError` if there are none.
     """
     name, weights = _weights_of(context, name)
     if not context.restoring:
         # The file is the classifier's whole state; num_classes=0 leaves its last layer out.
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": weights.file}}
-    return Backbone(Renormalize(context, weights.mean, weights.std), _network(name, options))
+    return Backbone(Renormalize(context, weights.mean, weights.std), _network(name, options), levels)
 
 
 def _weights_of(context: Context, name: str) -> tuple[str, PretrainedWeights]:

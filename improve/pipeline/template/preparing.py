@@ -56,7 +56,7 @@ class Preparation:
         backbone = getattr(model, "backbone", None)
         if isinstance(backbone, Backbone):
             units = model.always_frozen()
-            if not self.done and units and _fixed(data):
+            if not self.done and units and backbone.can_be_entered(units) and _fixed(data):
                 self.features = self._by_one(model, backbone, data, units)
             if self.features is not None:
                 data.features, backbone.entry = self.features, units

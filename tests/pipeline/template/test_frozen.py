@@ -111,8 +111,33 @@ def test_a_network_is_a_chain_that_may_be_entered_anywhere(lib: SimpleNamespace,
             assert lib.torch.allclose(backbone(inside), wanted, atol=1e-4), entry
 
 
+@pytest.mark.parametrize("name", [NAME, "test_efficientnet", "test_convnext", "mobilenetv3_small_050", "regnetx_002"])
+def test_earlier_stages_are_features_beside_the_last_ones(lib: SimpleNamespace, task: Any, name: str) -> None:
+    plain = lib.template.pretrained_backbone(task, name).eval()
+    backbone = lib.template.pretrained_backbone(task, name, levels=2).eval()
+    images = lib.torch.randn(2, 3, SIDE, SIDE)
+    with lib.torch.no_grad():
+        wanted, own = backbone(images), plain(images)
+        assert wanted.shape == (2, backbone.num_features)
+        assert lib.torch.allclose(wanted[:, : plain.num_features], own, atol=1e-4)
+        maps = [plain.until(images, entry) for entry in range(1, len(plain.units))]
+        means = [inside.mean((2, 3)) for inside in maps if inside.ndim == 4]
+        for part in wanted[:, plain.num_features :].split(sorted(backbone._ends.values()), dim=1):
+            assert any(m.shape == part.shape and lib.torch.allclose(m, part, atol=1e-4) for m in means)
+        entries = [entry for entry in range(1, len(backbone.units) + 1) if backbone.can_be_entered(entry)]
+        assert entries[-1] == len(backbone.units)
+        assert entries[:-1] == list(range(1, min(backbone._ends) + 1))
+        for entry in entries:
+            backbone.entry = 0
+            inside = backbone.until(images, entry)
+            backbone.entry = entry
+            assert lib.torch.allclose(backbone(inside), wanted, atol=1e-4), entry
+
+
 def test_a_network_that_is_no_chain_is_one_unit(lib: SimpleNamespace, task: Any) -> None:
-    assert len(lib.template.pretrained_backbone(task, "test_vit").units) == 1
+    backbone = lib.template.pretrained_backbone(task, "test_vit", levels=3)
+    assert len(backbone.units) == 1
+    assert backbone.num_features == lib.template.pretrained_backbone(task, "test_vit").num_features
 
 
 def test_frozen_layers_stay_as_they_came_and_see_each_image_once(
@@ -130,8 +155,8 @@ def test_frozen_layers_stay_as_they_came_and_see_each_image_once(
 def test_features_that_are_kept_train_as_those_that_are_computed_anew(
     lib: SimpleNamespace, task: Any, folder: Path, tmp_path: Path
 ) -> None:
-    for share in (1.0, 0.6):
-        model = BACKBONE.replace("frozen = 1.0", f"frozen = {share}")
+    for share, levels in ((1.0, 0), (0.6, 0), (1.0, 3)):
+        model = BACKBONE.replace("frozen = 1.0", f"frozen = {share}").replace(f'"{NAME}"', f'"{NAME}", levels={levels}')
         slowly = SLOWLY.replace("RATE", "0.01")
         kept = fit(lib, components(model=model, training=slowly), task, folder, tmp_path / "kept", steps=6)
         anew_parts = components(data=ANEW, model=model, training=slowly)
