@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -37,7 +38,9 @@ class Backbone(nn.Sequential):
 
     With `levels`, the features are those of the network and, behind them, the means over the image of what its last so
     many stages give before (Head2Toe, arXiv 2201.03529). A stage ends where the size or the channels change; a network
-    without such stages has its own features alone. It is a chain of `units` (blocks, mostly), which may be entered further in: `entry` units are then left out, and
+    without such stages has its own features alone.
+
+    It is a chain of `units` (blocks, mostly), which may be entered further in: `entry` units are then left out, and
     what comes in is what they would have given. A network that is no plain chain is one unit.
     """
 
@@ -82,7 +85,7 @@ class Backbone(nn.Sequential):
             network.train(was_training)
 
     def _stages(self) -> list[tuple[int, int]]:
-        """The place of each stage's last unit, with its channels; not the last stage, whose output the network takes."""
+        """The place of each stage's last unit, with its channels; without the last stage, which the features are of."""
         if len(self.units) == 1 or str(getattr(self[1], "output_fmt", "NCHW")) != "NCHW":
             return []
         images, shapes, was_training = torch.zeros(1, 3, 64, 64), [], self[1].training
@@ -92,7 +95,7 @@ class Backbone(nn.Sequential):
                 images = unit(images)
                 shapes.append(images.shape)
         self[1].train(was_training)
-        pairs = enumerate(zip(shapes, shapes[1:], strict=False))
+        pairs = enumerate(pairwise(shapes))
         return [(place, int(shape[1])) for place, (shape, after) in pairs if len(shape) == 4 and shape != after]
 
     def can_be_entered(self, units: int) -> bool:
