@@ -35,7 +35,9 @@ MODELS = (
     ModelRecipe(family="residual", stem=4, widths=(8, 16), blocks=(2, 1), drop_path=0.1, dropout=0.1),
     ModelRecipe(family="timm", name="resnet18", dropout=0.1, drop_path=0.1),
     ModelRecipe(family="timm", name="convnext_atto", label_smoothing=0.1),
-    ModelRecipe(family="pretrained", name=PRETRAINED, frozen=0.6, thaw=0.3, probe=True, dropout=0.2, drop_path=0.1),
+    ModelRecipe(
+        family="pretrained", name=PRETRAINED, frozen=0.6, thaw=0.3, probe=True, levels=3, dropout=0.2, drop_path=0.1
+    ),
     ModelRecipe(family="pretrained", name=PRETRAINED, frozen=1.0, probe=True, views="mirrored"),
     ModelRecipe(family="pretrained", name=PRETRAINED, label_smoothing=0.1, views="mirrored"),
 )
