@@ -29,8 +29,11 @@ class Confined(ABC):
 
     `pid` is the outermost process of the sandbox as this machine sees it. `stdin` is an unbuffered binary file; writing
     to a program that has ended raises `BrokenPipeError`. The log is complete once `kill` has returned. What is in the
-    work folder can then be had with `take` until `release`.
+    work folder can then be had with `take` until `release`. `packets` is the descriptor on which packets of IPv4 leave
+    and enter where it has an address (`Limits.address`), until `kill`.
     """
+
+    packets: int | None = None
 
     def __init__(self, process: subprocess.Popen[bytes] | Fork, stdin: BinaryIO, launch: Launch, log: LogPump) -> None:
         self.pid = process.pid

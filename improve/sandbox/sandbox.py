@@ -45,6 +45,8 @@ class Sandbox(ABC):
         self, zygote: Zygote, launch: Launch, log: Path | None = None, descriptors: Mapping[int, int] | None = None
     ) -> Confined:
         """Like `start`, for a fork of a zygote. It has `descriptors` under the numbers that are their keys."""
+        if launch.limits.address and self.tier is not Tier.T3:
+            raise ValueError(f"{self.tier.name} has no network of its own")
         output, pump = _prepare(launch, log)
         source, sink = os.pipe()
         stdin = os.fdopen(sink, "wb", buffering=0)

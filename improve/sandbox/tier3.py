@@ -77,6 +77,7 @@ class BubblewrapSandbox(Sandbox):
                 "rlimits": bubblewrap.rlimits(launch.limits),
                 "gpu": bool(launch.devices),
                 "loopback": launch.limits.loopback,
+                "address": launch.limits.address,
                 "user": bubblewrap.NOBODY if os.geteuid() == 0 else None,
             }
             own = {"control": theirs.fileno(), "code": code_sink, "ready": ready}
@@ -193,7 +194,8 @@ class _Joined(_Bubblewrapped):
     def begin(self, guardian: int) -> None:
         """Wait until the program runs. Raises `SandboxError`."""
         self._guardian = guardian
-        message, self._folders, _, _ = socket.recv_fds(self._control, 4096, len(self.folders))
+        networks = bool(self._launch.limits.address)
+        message, folders, _, _ = socket.recv_fds(self._control, 4096, len(self.folders) + networks)
         if message.strip() != b"{}":
             code = self._process.poll()
             self.release()
@@ -202,8 +204,11 @@ class _Joined(_Bubblewrapped):
             raise SandboxError(
                 f"The sandbox could not be entered: {message.decode(errors='replace')}", command("doctor")
             )
+        if self._launch.limits.address:
+            self.packets = folders.pop()
         if self._launch.work:
-            self._work = self._folders.pop(0)
+            self._work = folders.pop(0)
+        self._folders = folders  # at once: the watchdog looks at them
 
     def _measure(self) -> Usage:
         outer = tree.descendants(self.pid)
@@ -220,6 +225,8 @@ class _Joined(_Bubblewrapped):
         for folder in self._folders:
             os.close(folder)
         self._folders = []
+        if self.packets is not None:
+            os.close(self.packets)
 
 
 def _used(folder: int) -> int:

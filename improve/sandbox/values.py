@@ -41,6 +41,9 @@ class Limits:
     shared_memory: bool = True
     # Whether its processes may talk to each other over IPv4, where they have a network of their own: not in T1.
     loopback: bool = False
+    # Its IPv4 address in a network that it has with sandboxes of other machines, in T3: whoever holds
+    # `Confined.packets` carries what goes there. Needs `loopback`.
+    address: str = ""
 
     @property
     def tasks(self) -> int:

@@ -13,24 +13,27 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from . import fork, linux, seccomp, tree
+from . import fork, linux, seccomp, tree, tun
 
 _OWNER: Final = 0xB701  # NS_GET_USERNS: the user namespace that a namespace belongs to
-_KINDS: Final = ("cgroup", "uts", "ipc", "net", "pid", "mnt")
+_KINDS: Final = ("cgroup", "uts", "ipc", "net", "pid", "mnt")  # the device of a network is found before the last
 
 
 def carry_out(
     request: dict[str, Any], given: dict[str, int], control: socket.socket, program: Callable[[], None]
 ) -> NoReturn:
-    """Send the folders of `request` as descriptors over `control`, then run the program and report its exit code."""
+    """Send the folders of `request` as descriptors over `control`, then run the program and report its exit code.
+
+    Where it has an `address`, the descriptor of a network device (`tun.py`) comes after those of the folders.
+    """
     ready, code = given.pop("ready"), given.pop("code")
     if not os.read(ready, 1):
         raise OSError("bubblewrap ended early")
     os.close(ready)
     holder = tree.descendants(request["sandbox"])[-1]
-    _enter(holder)
+    device = _enter(holder, request["address"])
     folders = [os.open(folder, os.O_RDONLY | os.O_DIRECTORY) for folder in request["folders"]]
-    socket.send_fds(control, [b"{}\n"], folders)
+    socket.send_fds(control, [b"{}\n"], folders + device)
     pid = os.fork()
     if pid == 0:
         _become(request, given, program)
@@ -42,8 +45,8 @@ def carry_out(
     os._exit(0)
 
 
-def _enter(pid: int) -> None:
-    """Join the namespaces of a process. Raises `OSError`.
+def _enter(pid: int, address: str) -> list[int]:
+    """Join the namespaces of a process. Gives the network device, where there is to be one. Raises `OSError`.
 
     Those of a user that is not root belong to a user namespace in which bubblewrap made them; the program's own one
     lies below it.
@@ -51,9 +54,13 @@ def _enter(pid: int) -> None:
     spaces = {kind: os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in (*_KINDS, "user")}
     ours, owner = os.open("/proc/self/ns/user", os.O_RDONLY), fcntl.ioctl(spaces["mnt"], _OWNER)
     _enter_user(owner, ours)
+    device = []
     for kind in _KINDS:
         linux.enter(spaces[kind])
+        if kind == "net" and address:
+            device.append(tun.create(address))
     _enter_user(spaces["user"], owner)
+    return device
 
 
 def _enter_user(namespace: int, current: int) -> None:

@@ -81,7 +81,7 @@ def program(supervised: bool, machine: str = "", gpu: bool = False, loopback: bo
     """The filter as the kernel and bubblewrap take it. `supervised`: the stricter one of T1, which needs a guard.
 
     `loopback`: streams of IPv4, and the questions for interfaces that go with them, where the program has a network of
-    its own in which there is nothing but itself.
+    its own in which there is nothing but itself, or sandboxes of the same training.
     """
     machine = machine or os.uname().machine
     named: dict[str, bpf.Body] = dict.fromkeys(FORBIDDEN, bpf.answer(_DENY))
