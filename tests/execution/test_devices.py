@@ -31,51 +31,14 @@ from improve.sandbox.guard import seccomp
 from improve.sandbox.guarded import LandlockSandbox
 from tests.support import template as support
 from tests.support.bench import executor, honest, make_task
+from tests.support.together import CONVOLUTIONS, TRAINING, resnet_weights, thawing
 
-CONVOLUTIONS = """
-from torch import nn
-from template import ImageClassifier, conv_block
-
-class Model(ImageClassifier):
-    def __init__(self, context):
-        super().__init__(context)
-        self.body = nn.Sequential(conv_block(16), conv_block(32), nn.AdaptiveAvgPool2d(1))
-        self.head = nn.Linear(32, context.num_classes)
-
-    def forward(self, images):
-        return self.head(self.body(images).flatten(1))
-"""
 SHIFTS = """
 from template import ImageDataModule, RandomShift
 
 class DataModule(ImageDataModule):
     def batch_transform(self, images, targets):
         return RandomShift(1)(images), targets
-"""
-TRAINING = """
-import torch
-from template import by_progress
-
-batch_size = 32
-ema_horizon = 0.1
-
-def trainer_kwargs(context):
-    return {}
-
-def configure_optimizers(model, context):
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    return by_progress(optimizer, lambda progress: 1 - progress, context)
-"""
-# All processes must end with the same weights, also where layers thaw on the way.
-AGREED = """
-    def on_train_end(self):
-        import torch
-        import torch.distributed as dist
-        own = sum(p.detach().double().sum() for p in self.parameters()).reshape(1)
-        every = [torch.zeros_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(every, own)
-        if len(every) != 2 or not torch.equal(*every):
-            raise RuntimeError(f"the processes ended with other weights: {every}")
 """
 
 
@@ -144,26 +107,9 @@ def test_two_processes_reach_what_one_reaches_on_digits_within_luck(
 def test_two_processes_agree_on_a_plan_by_time_on_features_and_on_layers_that_thaw(
     made: LocalExecutor, tmp_path: Path
 ) -> None:
-    import timm
-    import torch
-
-    torch.manual_seed(0)
-    file = tmp_path / "test_resnet.pth"
-    torch.save(timm.create_model("test_resnet", pretrained=False).state_dict(), file)
-    made.weights = {"test_resnet": {"file": str(file), "mean": [0.5] * 3, "std": [0.5] * 3}}
-    backbone = CONVOLUTIONS.replace(
-        "self.body = nn.Sequential(conv_block(16), conv_block(32), nn.AdaptiveAvgPool2d(1))",
-        'self.backbone = pretrained_backbone(context, "test_resnet")',
-    ).replace("conv_block", "pretrained_backbone")
-    backbone = backbone.replace("nn.Linear(32,", "nn.Linear(self.backbone.num_features,")
-    backbone = backbone.replace("self.body(images).flatten(1)", "self.backbone(images)") + AGREED
-    plain = "from template import ImageDataModule\n\nclass DataModule(ImageDataModule):\n    flip = True\n"
-    for frozen in (
-        "    probe = True\n    frozen = 1.0\n",
-        "    def frozen(self, progress):\n        return 0.8 - progress / 2\n",
-    ):
-        model = backbone.replace("(ImageClassifier):\n", f"(ImageClassifier):\n{frozen}")
-        fit = trained(made, Pipeline(plain, model, TRAINING), steps=None, fit_seconds=12)
+    made.weights = resnet_weights(tmp_path)
+    for pipeline in thawing():
+        fit = trained(made, pipeline, steps=None, fit_seconds=12)
         assert fit.length.steps > 20
         assert fit.length.steps_that_fit >= fit.length.steps
         assert fit.seconds < 14

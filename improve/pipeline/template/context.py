@@ -52,6 +52,7 @@ class Context:
     reference: Reference | None = None  # how long the training of the pipeline was that this one revises
     threads: int = 1  # CPU threads
     devices: int = 1  # that one training has, each a process and a part of every batch
+    num_nodes: int = 1  # machines, each with so many devices for it
     strategy: str = (
         "auto"  # how they share the work, by Lightning's names: ddp, fsdp; auto: ddp where there are several
     )
@@ -76,6 +77,11 @@ class Context:
     def stored_size(self) -> tuple[int, int]:
         """Height and width of the images before a transform."""
         return (self.stored, self.stored) if self.stored else (self.height, self.width)
+
+    @property
+    def processes(self) -> int:
+        """Of one training, one for each device of each node; each has its part of every batch."""
+        return self.devices * self.num_nodes
 
     @property
     def num_classes(self) -> int:

@@ -91,10 +91,10 @@ def plan(
     """The plan of a training that began at `started` (monotonic), and the context that knows it."""
     data = components.build_data(context)
     data.attach(folder)
-    if components.batch_size() < LEAST_PART * context.devices:
+    if components.batch_size() < LEAST_PART * context.processes:
         raise ContractError(
-            f"training.py: batch_size must be at least {LEAST_PART * context.devices}: it is divided among "
-            f"{context.devices} devices."
+            f"training.py: batch_size must be at least {LEAST_PART * context.processes}: it is divided among "
+            f"{context.processes} devices."
         )
     per_epoch = len(data.train_dataloader())
     context = context.replace(train_images=len(data.train_rows), steps_per_epoch=per_epoch)

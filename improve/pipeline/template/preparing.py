@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 BATCH = 64
 SMOKE_ROWS = 16  # images that a smoke run prepares: enough to see that it can be done
+KINDS = ("plain", "mirrored")  # of features that are kept, in the order in which they are computed
 # Of the time limit that computing features may take: where nothing but what stands on them is left to learn; where
 # some layers are; with those of mirrored images; and if the machine becomes slower meanwhile.
 WHOLE_SHARE, PART_SHARE, MIRRORED_SHARE, AT_LAST = 0.8, 0.6, 0.45, 0.85
@@ -79,13 +80,14 @@ class Preparation:
             file.unlink()
 
     def _by_one(self, model: ImageClassifier, backbone: Backbone, data: ImageDataModule, units: int) -> Features | None:
-        """What one process computes, all have."""
-        found = self._computed(model, backbone, data, units) if ranks.rank() == 0 else None
-        kinds = ranks.shared([] if found is None else ["plain"] if found.mirrored is None else ["plain", "mirrored"])
-        if found is None and kinds:
-            arrays = [np.load(self.out / f"features-{kind}.npy", mmap_mode="r") for kind in kinds]
-            found = Features(arrays[0], arrays[1] if len(arrays) > 1 else None)
-        return found
+        """What one process of a node computes, all there have; of several nodes, what each has come to."""
+        found = self._computed(model, backbone, data, units) if ranks.is_first_here() else None
+        computed = len(KINDS)  # the word of the first on each node counts
+        if ranks.is_first_here():
+            computed = 0 if found is None else 1 if found.mirrored is None else 2
+        kinds = KINDS[: ranks.fewest(computed)]
+        arrays = [np.load(self.out / f"features-{kind}.npy", mmap_mode="r") for kind in kinds]
+        return Features(arrays[0], arrays[1] if len(arrays) > 1 else None) if arrays else None
 
     def _computed(
         self, model: ImageClassifier, backbone: Backbone, data: ImageDataModule, units: int
@@ -105,7 +107,7 @@ class Preparation:
         plain = WHOLE_SHARE if units == len(backbone.units) else PART_SHARE
         shares = {"plain": (plain, 1), "mirrored": (MIRRORED_SHARE, 2)}
         arrays: dict[str, np.ndarray] = {}
-        for kind in ("plain", "mirrored") if data.flip else ("plain",):
+        for kind in KINDS if data.flip else KINDS[:1]:
             share, copies = shares[kind]
             if self._used() + seconds > share * self.context.fit_seconds or copies * size > limit:
                 break

@@ -64,7 +64,8 @@ def sharing(context: Context) -> dict[str, Any]:
     """The Trainer's arguments for its devices. The loaders give each its part of a batch (`ranks.SharedBatches`)."""
     several, strategy = ranks.size() > 1, "fsdp" if context.strategy == "fsdp" else "auto"
     return {
-        "devices": ranks.size(),
+        "devices": ranks.size() // context.num_nodes,
+        "num_nodes": context.num_nodes,
         # Layers may be frozen, or left out in a step: it is looked up which have gradients to be averaged.
         "strategy": Thawing(find_unused_parameters=True) if several and strategy == "auto" else strategy,
         "use_distributed_sampler": False,

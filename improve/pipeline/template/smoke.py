@@ -23,7 +23,7 @@ SURPLUS = 0.25  # of a demanded architecture's weights, which a model may add: R
 
 def smoke(components: Components, context: Context, data_folder: Path) -> None:
     """Raise what is wrong with the pipeline: a shape, a contract, a loss that is not finite, any error of its own."""
-    context = context.replace(devices=1, strategy="auto")
+    context = context.replace(devices=1, num_nodes=1, strategy="auto")
     torch.set_num_threads(context.threads)
     check_architecture(components, context)
     check_shapes(components, context)

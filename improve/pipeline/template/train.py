@@ -111,7 +111,7 @@ def main() -> None:
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     folder, context = training_data(arguments.data, here, context, arguments.out)
-    context = context.replace(devices=available(context))
+    context = context.replace(devices=available(context), num_nodes=1)
     if context.devices == 1:
         fit(load_components(), context, folder, arguments.out, print_report)
     else:

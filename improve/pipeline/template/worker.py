@@ -141,7 +141,7 @@ def run(command: dict[str, Any], status: Status) -> None:
     folder = command["pipeline"]
     sys.path.insert(0, folder)
     context = Context.from_dict(command["context"])
-    if command["command"] == "fit" and context.devices > 1:
+    if command["command"] == "fit" and context.processes > 1:
         fit_together(command, context, status)
         return
     parts = components.load_components()
@@ -162,13 +162,14 @@ def run(command: dict[str, Any], status: Status) -> None:
 
 
 def fit_together(command: dict[str, Any], context: Context, status: Status) -> None:
-    """Train in a process for each device."""
+    """Train in a process for each device, with those of the other nodes if there are any."""
+    node = ranks.Node(**command.get("node", {}))
     data, out = Path(command["data"]), Path(command["work"])
 
     def body(own: Context) -> None:
         train.fit(components.load_components(), own, data, out, status)
 
-    code = ranks.run(context, out, body, lambda error: tell(error, command, status))
+    code = ranks.run(context, out, body, lambda error: tell(error, command, status), node)
     if code:
         os._exit(code if code > 0 else 1)  # what went wrong has been told
 
