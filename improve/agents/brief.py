@@ -48,7 +48,7 @@ def shown_context(
         {
             "hardware": context["hardware"],
             "threads": context["threads"],
-            **({"devices": _sharing(context)} if context["devices"] > 1 else {}),
+            **({"devices": _sharing(context)} if _processes(context) > 1 else {}),
             "fit_seconds": context["fit_seconds"],
             **({"steps": context["steps"]} if context["steps"] else {}),
             **({} if context["accelerator"] == "gpu" else {"cpu_ms_per_image": _speeds(context)}),
@@ -64,19 +64,28 @@ def shown_context(
     )
 
 
+def _processes(context: Mapping[str, Any]) -> int:
+    """Of one training. Runs of earlier versions know of one node."""
+    return int(context["devices"] * context.get("num_nodes", 1))
+
+
 def _sharing(context: Mapping[str, Any]) -> str:
     """The rules of a training on several devices, for whoever writes it."""
-    count, gpu = context["devices"], context["accelerator"] == "gpu"
+    count, gpu, nodes = _processes(context), context["accelerator"] == "gpu", context.get("num_nodes", 1)
     kind, normalised = ("GPUs", "of the whole batch") if gpu else ("processes", f"of the 1/{count} that each sees")
+    spread, slow = "", ""
+    if nodes > 1:
+        spread = f" on {nodes} machines"
+        slow = " Gradients cross a network between machines in every step: small networks and large batches suit it."
     rules = (
-        f"{count} {kind} share one training. batch_size is that of all together: each has 1/{count} of every batch (at "
-        f"least 2 images), and their gradients are averaged, so steps and learning rates mean what they mean on one. "
-        f"Take a batch {count} times as large to keep them as busy as one would be; then the rate grows with it: in "
-        "proportion for SGD, by the square root for AdamW, after a warm-up. Batch normalisation uses the statistics "
-        f"{normalised}."
+        f"{count} {kind}{spread} share one training. batch_size is that of all together: each has 1/{count} of every "
+        "batch (at least 2 images), and their gradients are averaged, so steps and learning rates mean what they mean "
+        f"on one. Take a batch {count} times as large to keep them as busy as one would be; then the rate grows with "
+        "it: in proportion for SGD, by the square root for AdamW, after a warm-up. Batch normalisation uses the "
+        f"statistics {normalised}."
     )
     averaging = " ema_decay and ema_horizon do nothing here." if context["strategy"] == "fsdp" else ""
-    return rules + averaging
+    return rules + slow + averaging
 
 
 def _speeds(context: Mapping[str, Any]) -> dict[str, float]:

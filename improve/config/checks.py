@@ -68,6 +68,12 @@ def _check_executor(executor: ExecutorConfig) -> None:
             "devices has all of this machine.",
             "use executor.slots=1, or executor.devices=1",
         )
+    if executor.name != "ray" and executor.num_nodes > 1:
+        raise ConfigError(
+            f"executor.num_nodes={executor.num_nodes} needs the nodes of a Ray cluster, and executor={executor.name} "
+            "is this machine alone.",
+            "use executor=ray (docs/cluster.md), or executor.num_nodes=1",
+        )
     if executor.name == "ray" and 0 < gpus != devices and (devices > 1 or gpus > 1):
         raise ConfigError(
             f"executor.ray.num_gpus={gpus:g} and executor.devices={devices} do not go together: a training would hold "

@@ -274,6 +274,12 @@ class ExecutorConfig:
     workers: int = key(0, "DataLoader workers")
     accelerator: str = key("auto", "what trainings run on", options=("auto", "cpu", "gpu"))
     devices: int = key(1, "GPUs of one training (accelerator=cpu: processes), which share each of its batches", least=1)
+    num_nodes: int = key(
+        1,
+        "executor=ray: nodes of the cluster that one training has at once, each with so many devices; above 1, each "
+        "needs /dev/net/tun and sandbox tier T3",
+        least=1,
+    )
     strategy: str = key(
         "auto",
         "how they share the work, by Lightning's names: ddp (each holds the whole network), fsdp (each holds a part of "

@@ -90,6 +90,12 @@ class Cell:
     def alive(self) -> bool:
         return self._confined.poll() is None
 
+    @property
+    def packets(self) -> int:
+        """The descriptor of its network device; see `Limits.address`."""
+        assert self._confined.packets is not None
+        return self._confined.packets
+
     def warm_up(self) -> Outcome:
         """Wait until the worker runs; a failure is told again by `run`."""
         outcome = Outcome()
@@ -224,7 +230,7 @@ def limits_of(config: ExecutorConfig) -> Limits:
     """What one cell may use."""
     return Limits(
         int(config.memory_gib * GIB), int(config.disk_gib * GIB), int(config.output_mib * MIB),
-        shared_memory=config.workers > 0 or config.devices > 1, loopback=config.devices > 1,
+        shared_memory=config.workers > 0 or config.devices > 1, loopback=config.devices * config.num_nodes > 1,
     )  # fmt: skip
 
 

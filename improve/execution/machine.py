@@ -93,6 +93,12 @@ def check_devices(config: ExecutorConfig, sandbox: Sandbox) -> None:
         raise ConfigError(
             "executor.strategy=fsdp is for GPUs, and a training has none here.", "use executor.strategy=ddp"
         )
+    if config.num_nodes > 1 and sandbox.tier is not Tier.T3:
+        raise SandboxError(
+            f"executor.num_nodes={config.num_nodes} needs sandboxes that have a network for themselves, which tier T3 "
+            f"has and {sandbox.tier.name} has not. {sandbox.how_to_improve}".rstrip(),
+            "use executor.num_nodes=1, or get tier T3 on every node: apt-get install bubblewrap",
+        )
     if asked > 1 and sandbox.tier is Tier.T1:
         raise SandboxError(
             f"executor.devices={asked} needs a sandbox in which the processes of a training have a network for "

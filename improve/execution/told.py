@@ -36,6 +36,7 @@ def told(
         "disk_bytes": limits_of(config).disk_bytes,
         "threads": machine.training_threads(config, slots),
         "devices": config.devices,
+        "num_nodes": config.num_nodes,
         "strategy": config.strategy,
         "workers": config.workers,
         "accelerator": "gpu" if gpu else "cpu",

@@ -221,7 +221,8 @@ class Session:
     def _training(self, executor: LocalExecutor) -> Training:
         """What the budget must know of trainings."""
         counts, config = executor.dataset.counts, executor.config
-        gpus, share = config.devices if machine.uses_gpu(config) else 0, counts["test"] / counts["selection"]
+        gpus = config.devices * config.num_nodes if machine.uses_gpu(config) else 0
+        share = counts["test"] / counts["selection"]
         return Training(hard_limit(config.fit_seconds, executor.slots), gpus, share, executor.slots)
 
     def _export(self, workshop: Workshop) -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from improve.config.schema import ExecutorConfig, RayConfig
+from improve.execution.cluster.connection import Connection
+from improve.execution.cluster.executor import NodeSandbox, RayExecutor
 from improve.record.history import History
 from improve.record.journal import JOURNAL, read
+from improve.sandbox import Tier
+from tests.support.bench import honest, make_task
+from tests.support.device import needs_device
 from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -150,6 +159,76 @@ def test_a_worker_is_killed_and_a_run_that_is_stopped_leaves_nothing_on_the_node
     again = Started(nodes, cache, "executor.fit_seconds=20")  # resumes
     assert again.end() == 0, again.said.read_text()
     assert History.read(run.folder).finished
+
+
+# -------------------------------------------------------------------------------------- one training on several nodes
+
+
+@needs_device
+def test_two_nodes_of_a_cluster_learn_what_one_learns_and_reach_nothing_else(
+    nodes: Nodes, cache: Path, tmp_path: Path
+) -> None:
+    nodes.add(), nodes.add()
+    task = make_task(tmp_path / "task", cache)
+    host, port = nodes.address.split(":")
+    looking = f"""
+import os, socket
+for place in (({host!r}, {port}), ("127.0.0.1", {port}), ("192.0.2.1", 80)):
+    one = socket.socket()
+    one.settimeout(1)
+    if one.connect_ex(place) == 0:
+        raise ValueError(f"out of the sandbox to {{place}}")
+print("own", [name for _, name in socket.if_nameindex()])
+"""
+    asked = RayConfig(num_cpus=1, address=nodes.address)
+    config = ExecutorConfig(name="ray", accelerator="cpu", steps=20, num_nodes=2, ray=asked)
+    connection = Connection(config, "require", lambda text: None)
+    offer = connection.survey()
+    assert (offer.tier, offer.nodes) == (Tier.T3, 2)
+    (tmp_path / "run").mkdir()
+    executor = RayExecutor(
+        config, NodeSandbox(offer.tier), task, {}, tmp_path / "run", 0, lambda *_: None,
+        connection=connection, hardware=offer.hardware, note=lambda kind, data: None,
+    )  # fmt: skip
+    with closing(executor):
+        losses = {}
+        for count, model in ((2, looking + honest().model), (1, honest().model)):
+            executor.config = connection.config = dataclasses.replace(config, num_nodes=count)
+            fit = executor.fit(1, honest().with_component("model", model))
+            assert fit.failure is None, fit.failure
+            losses[count] = [(row["train_loss"], row["validation_loss"]) for row in fit.rows]
+            if count == 2:
+                assert "own ['lo', 'nodes']" in (executor.candidate_folder(1) / "log.txt").read_text()
+        assert losses[1]
+        assert np.allclose(losses[2], losses[1], rtol=1e-4), losses
+
+
+@needs_device
+def test_a_node_of_a_training_on_two_is_killed_and_a_third_takes_its_place(nodes: Nodes, cache: Path) -> None:
+    every = [nodes.add(), nodes.add(), nodes.add()]
+    run = Started(nodes, cache, "executor.fit_seconds=20", "executor.num_nodes=2")
+    run.until(lambda: run.rows() >= 1)
+    busy = [node for node in every if node.busy()]
+    assert len(busy) == 2
+    nodes.kill(busy[1])
+    assert run.end() == 0, run.said.read_text()
+    records = read(run.folder / JOURNAL).records
+    lost = [record.data for record in records if record.kind == "lost"]
+    assert [(each["iteration"], each["what"]) for each in lost] == [(0, "fit")], lost
+    assert next(record for record in records if record.kind == "training").data["failure"] is None
+    assert (run.folder / "best" / "weights.safetensors").exists()
+    alone = [sys.executable, "train.py", "--seconds", "5"]
+    done = subprocess.run(alone, cwd=run.folder / "best", capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_training_on_more_nodes_than_there_are_is_refused_in_a_sentence(nodes: Nodes, cache: Path) -> None:
+    nodes.add()
+    run = Started(nodes, cache, "executor.num_nodes=2", "executor.ray.wait_seconds=3")
+    assert run.end() == 10
+    said = " ".join(run.said.read_text().split())
+    assert "Fewer than 2 nodes of the Ray cluster" in said
+    assert "have had 1 CPUs for 3 s" in said
 
 
 def stations() -> list[int]:

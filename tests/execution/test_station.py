@@ -24,7 +24,7 @@ from improve.errors import ClusterError, SandboxError
 from improve.execution.cluster import connection
 from improve.execution.cluster.connection import Connection
 from improve.execution.cluster.executor import NodeSandbox, RayExecutor
-from improve.execution.cluster.post import Lines, Lost, Post
+from improve.execution.cluster.post import Crew, Lines, Lost, Post
 from improve.execution.cluster.station import Station
 from improve.execution.cluster.store import Damaged, Store
 from improve.judging.audit import audit
@@ -97,16 +97,15 @@ class Near(Connection):
         super().__init__(config, mode, lambda text: None)
         self.calls: list[str] = []
         self.losses: list[int] = []
-        self.post: Post | None = None
+        self.crew: Crew | None = None
 
-    def take(self, say: Any = None) -> Post:
-        if self.post is None:
+    def take(self, say: Any = None) -> Crew:
+        if self.crew is None:
             station = Station(self.settings())
             losing = self.losses.pop(0) if self.losses else 10**9
-            self.post = Post(
-                Lines(self._caller(station, len(self.calls) + losing), get, lambda: self._end(station)), "near"
-            )
-        return self.post
+            lines = Lines(self._caller(station, len(self.calls) + losing), get, lambda: None)
+            self.crew = Crew([Post(lines, "near")], lambda: self._end(station))
+        return self.crew
 
     def _caller(self, station: Station, last: int) -> Any:
         def call(name: str, *arguments: Any) -> Any:
@@ -119,14 +118,14 @@ class Near(Connection):
 
     def _end(self, station: Station) -> None:
         station.close()
-        self.post = None
+        self.crew = None
 
-    def put_back(self, post: Post) -> None:
+    def put_back(self, crew: Crew) -> None:
         pass
 
-    def release(self, only: Post | None = None) -> None:
-        if self.post:
-            self.post.lines.kill()
+    def release(self, only: Crew | None = None) -> None:
+        if self.crew:
+            self.crew.kill()
 
 
 def get(reference: Any, seconds: float) -> Any:

@@ -17,7 +17,7 @@ from improve.config.schema import ExecutorConfig
 from improve.errors import ClusterError, SandboxError
 from improve.execution import machine
 from improve.execution.cluster import station
-from improve.execution.cluster.post import Lines, Lost, Post
+from improve.execution.cluster.post import Crew, Lines, Lost, Post
 from improve.record.provenance import code_hash
 from improve.sandbox import Tier
 
@@ -42,7 +42,7 @@ class Connection:
     def __init__(self, config: ExecutorConfig, mode: str, say: Callable[[str], None]) -> None:
         self.config, self.asked, self.mode, self.say = config, config.ray, mode, say
         self.tier: Tier | None = None  # the least that a station must have
-        self._idle: list[tuple[Post, threading.Timer]] = []
+        self._idle: list[tuple[Crew, threading.Timer]] = []
         self._lock = threading.Lock()
         self._joined = False
 
@@ -94,25 +94,35 @@ class Connection:
         return Offer(self.tier, weakest["how_to_improve"], f"{said[0]['hardware']}, on a Ray cluster", len(said))
 
     def _wait_for_nodes(self, say: Callable[[str], None]) -> list[dict[str, Any]]:
-        """The nodes that have what one training asks for, taken or not."""
-        began = time.monotonic()
-        while not (found := self._capable()):
+        """The nodes that have what one training asks for of each, taken or not: as many as it has, or more."""
+        began, needed = time.monotonic(), self.config.num_nodes
+        few = "No node" if needed == 1 else f"Fewer than {needed} nodes"
+        fewer = f"{few} of the Ray cluster {self.asked.address}"
+        while len(found := self._capable()) < needed:
             left = self.asked.wait_seconds - (time.monotonic() - began)
             if left <= 0:
                 raise ClusterError(
-                    f"No node of the Ray cluster {self.asked.address} has had {self._wanted()} "
+                    f"{fewer} {'has' if needed == 1 else 'have'} had {self._wanted()} "
                     f"for {self.asked.wait_seconds:g} s; there are {self._there()}.",
                     "add such a node (ray start --address=HOST:PORT), or ask for less: executor.ray.num_cpus, "
-                    "executor.ray.num_gpus",
+                    f"executor.ray.num_gpus{', executor.num_nodes' if needed > 1 else ''}",
                 )
-            say(f"no node of the cluster has {self._wanted()}: waiting up to {left:.0f} s for one")
+            say(
+                f"{few.lower()} of the cluster {'has' if needed == 1 else 'have'} {self._wanted()}: "
+                f"waiting up to {left:.0f} s"
+            )
             time.sleep(min(LOOK_SECONDS, left))
         return found
 
-    def _capable(self) -> list[dict[str, Any]]:
+    def _resources(self) -> dict[str, float]:
+        """What a training asks of a node, by Ray's names."""
         wanted = {"CPU": self.asked.num_cpus, "GPU": self.asked.num_gpus}
         if self.asked.accelerator_type:
             wanted[f"accelerator_type:{self.asked.accelerator_type}"] = 0.001
+        return {name: count for name, count in wanted.items() if count}
+
+    def _capable(self) -> list[dict[str, Any]]:
+        wanted = self._resources()
         return [
             node
             for node in _ray().nodes()
@@ -153,56 +163,85 @@ class Connection:
 
     # -- stations ------------------------------------------------------------------------------------------------
 
-    def take(self, say: Callable[[str], None]) -> Post:
-        """A station: one just put back, or a new one once a node is free for it. `say` is told what it waits for.
+    def take(self, say: Callable[[str], None]) -> Crew:
+        """The stations of a training: just put back, or new ones once nodes are free. `say` is told what it waits for.
 
-        Raises `Lost` if it has gone before it was there, and what `survey` raises.
+        Raises `Lost` if one has gone before it was there, and what `survey` raises.
         """
         with self._lock:
             if self._idle:
-                post, timer = self._idle.pop()
+                crew, timer = self._idle.pop()
                 timer.cancel()
-                return post
-        ray = self.join()
+                return crew
+        self.join()
         self._wait_for_nodes(say)
-        asked = self.asked
-        resources = {"num_cpus": asked.num_cpus, "num_gpus": asked.num_gpus, "accelerator_type": asked.accelerator_type}
-        actor = ray.remote(station.Station).options(max_restarts=0, **resources).remote(self.settings())
-        lines = Lines(lambda name, *arguments: getattr(actor, name).remote(*arguments), _get, lambda: ray.kill(actor))
         with contextlib.ExitStack() as undo:
-            undo.callback(lines.kill)
-            said = json.loads(self._first_word(lines, say))
-            self._check(said)
-            undo.pop_all()
-        return Post(lines, said["host"])
+            places = self._bundles(say, undo)
+            begun = [self._begun(place) for _, place in places]  # all, before the first is waited for
+            for lines in begun:
+                undo.callback(lines.kill)
+            posts = [self._met(lines, address, say) for lines, (address, _) in zip(begun, places, strict=True)]
+            return Crew(posts, undo.pop_all().close)
+
+    def _bundles(self, say: Callable[[str], None], undo: contextlib.ExitStack) -> list[tuple[str, dict[str, Any]]]:
+        """As many nodes at once as a training has: the address of each, and the place there by Ray's options."""
+        if self.config.num_nodes == 1:
+            return [("", {})]
+        ray = _ray()
+        from ray.util import placement_group, placement_group_table, remove_placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        group = placement_group([self._resources()] * self.config.num_nodes, strategy="STRICT_SPREAD")
+        undo.callback(remove_placement_group, group)
+        while not group.wait(LOOK_SECONDS):
+            self._wait_for_nodes(say)
+            say(f"waiting for {self.config.num_nodes} nodes of the cluster at once")
+        addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
+        nodes = placement_group_table(group)["bundles_to_node_id"]
+        places = [PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=i) for i in sorted(nodes)]
+        return [(addresses[nodes[i]], {"scheduling_strategy": place}) for i, place in enumerate(places)]
+
+    def _begun(self, place: dict[str, Any]) -> Lines:
+        """A new station."""
+        ray, asked = _ray(), self.asked
+        resources = {"num_cpus": asked.num_cpus, "num_gpus": asked.num_gpus, "accelerator_type": asked.accelerator_type}
+        actor = ray.remote(station.Station).options(max_restarts=0, **resources, **place).remote(self.settings())
+        return Lines(lambda name, *arguments: getattr(actor, name).remote(*arguments), _get, lambda: ray.kill(actor))
+
+    def _met(self, lines: Lines, address: str, say: Callable[[str], None]) -> Post:
+        said = json.loads(self._first_word(lines, say))
+        self._check(said)
+        return Post(lines, said["host"], address)
 
     def _first_word(self, lines: Lines, say: Callable[[str], None]) -> str:
         """What a station says of itself once it is there, however long others hold the nodes."""
         ray, reference = _ray(), lines.call("report")
         while not ray.wait([reference], timeout=LOOK_SECONDS)[0]:
-            if not self._capable():
-                self._wait_for_nodes(say)
+            self._wait_for_nodes(say)
             say("waiting for a node of the cluster")
         return str(_get(reference, REPORT_SECONDS))
 
-    def put_back(self, post: Post) -> None:
-        """Keep a station for a moment: what comes next is often at once."""
-        timer = threading.Timer(self.asked.idle_seconds, self.release, args=[post])
+    def put_back(self, crew: Crew) -> None:
+        """Keep stations for a moment, if they are there: what comes next is often at once."""
+        if crew.ended:
+            return
+        timer = threading.Timer(self.asked.idle_seconds, self.release, args=[crew])
         timer.daemon = True
         with self._lock:
-            self._idle.append((post, timer))
+            self._idle.append((crew, timer))
         timer.start()
 
-    def release(self, only: Post | None = None) -> None:
+    def release(self, only: Crew | None = None) -> None:
         """End idle stations, so that others have their nodes' cores and GPUs."""
         with self._lock:
             ending = [each for each in self._idle if only is None or only is each[0]]
             self._idle = [each for each in self._idle if each not in ending]
-        for post, timer in ending:
+        for crew, timer in ending:
             timer.cancel()
-            with contextlib.suppress(Lost):
-                post.lines.get(post.lines.call("close"), REPORT_SECONDS)
-            post.lines.kill()
+            for post in crew.posts:
+                with contextlib.suppress(Lost):
+                    post.lines.get(post.lines.call("close"), REPORT_SECONDS)
+            crew.kill()
 
     def close(self) -> None:
         """End all stations, and leave the cluster if it was joined here."""

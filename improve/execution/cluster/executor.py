@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,11 @@ from improve.datasets.dataset import IMAGES, LABELS
 from improve.datasets.store import file_hash
 from improve.domain import COMPONENTS, Failure, Reason, Split
 from improve.errors import ClusterError
-from improve.execution.cell import Outcome
+from improve.execution.cell import KILLED_FOR, Outcome
 from improve.execution.cluster.connection import Connection
 from improve.execution.cluster.job import INPUTS, PIPELINE, PRETRAINED, WEIGHTS, Job
-from improve.execution.cluster.post import Lost, Post
+from improve.execution.cluster.network import Together
+from improve.execution.cluster.post import Crew, Lost
 from improve.execution.local import CELLS, FITTING, LOST, LocalExecutor
 from improve.execution.predictions import Probabilities
 from improve.execution.warm import Key, Kind
@@ -25,6 +27,8 @@ from improve.pipeline.export import MAX_WEIGHTS, delivered_weights
 from improve.pipeline.export import WEIGHTS as WEIGHTS_FILE
 from improve.sandbox import Sandbox, Tier
 
+# How long the other nodes of a training have to say what went wrong there, too, when one has: it may be the reason.
+REASON_SECONDS = 10.0
 STAGES = {"smoke": "check", "fit": "training"}  # what the display calls them; all else: predicting
 HERE = ("pipeline", "work", "data", "lane")  # what a command says of this machine
 
@@ -128,7 +132,7 @@ class RemoteCell:
         self._executor, self._kind, self._iteration, self._inputs, self._log = executor, kind, iteration, inputs, log
         self._fetched = executor.folder / CELLS / secrets.token_hex(4)
         self._taken: OSError | None = None
-        self._post: Post | None = None
+        self._crew: Crew | None = None
         self._killed = False
         self._stage = STAGES.get(kind, "predicting")
 
@@ -158,22 +162,47 @@ class RemoteCell:
         )
 
     def _tried(self, job: Job, sources: Mapping[str, Path], on_event: Callable[[dict[str, Any]], None]) -> Outcome:
-        executor, connection = self._executor, self._executor.connection
-        post = self._post = connection.take(lambda text: executor.phase(self._iteration, self._stage, text))
+        connection = self._executor.connection
+        crew = self._crew = connection.take(lambda text: self._executor.phase(self._iteration, self._stage, text))
+        first = crew.posts[0]
         with ExitStack() as undo:
-            undo.callback(post.lines.kill)
+            undo.callback(crew.kill)
             if self._killed:
                 raise Lost("it was ended")
-            outcome = post.carry_out(job, sources, self._log, on_event)
+            if self._kind == "fit" and len(crew.posts) > 1:
+                outcome = self._together(crew, job, sources, on_event)
+            else:
+                outcome = first.carry_out(job, sources, self._log, on_event)
             if job.take and outcome.failure is None:
                 self._fetched.parent.mkdir(exist_ok=True)
                 try:
-                    post.fetch(self._fetched, job.limit)
+                    first.fetch(self._fetched, job.limit)
                 except OSError as error:
                     self._taken = error
             undo.pop_all()
-        connection.put_back(post)
+        connection.put_back(crew)
         return outcome
+
+    def _together(
+        self, crew: Crew, job: Job, sources: Mapping[str, Path], on_event: Callable[[dict[str, Any]], None]
+    ) -> Outcome:
+        """Have all nodes of a training do their parts; the first one's events, log and weights are the training's."""
+        with concurrent.futures.ThreadPoolExecutor(len(crew.posts)) as pool, ExitStack() as undo:
+            undo.callback(crew.kill)  # the threads end then
+            list(pool.map(lambda post: post.provide(job, sources), crew.posts))
+            together = Together(tuple(post.listen() for post in crew.posts), secrets.token_hex(32))
+            parts = []
+            for node, post in enumerate(crew.posts):
+                log, told = (None, _ignored) if node else (self._log, on_event)
+                parts.append(pool.submit(post.carry_out, job.part(together, node), sources, log, told))
+            waiting = set(parts)
+            while waiting and all(_succeeded(part) for part in parts if part not in waiting):
+                _, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+            if waiting:
+                _, waiting = concurrent.futures.wait(waiting, REASON_SECONDS)
+            if not waiting:
+                undo.pop_all()
+        return _of_all([part for part in parts if part not in waiting])
 
     def _job(self, command: Mapping[str, Any], seconds: float, data_bytes: int) -> tuple[Job, dict[str, Path]]:
         """What the node is told, and where what it will lack lies here."""
@@ -205,8 +234,35 @@ class RemoteCell:
     def kill(self) -> None:
         """End what goes on, from another thread: `run` then gives a failure."""
         self._killed = True
-        if self._post:
-            self._post.lines.kill()
+        if self._crew:
+            self._crew.kill()
 
     def close(self) -> None:
         self._fetched.unlink(missing_ok=True)
+
+
+Part = concurrent.futures.Future[Outcome]  # of a training on several nodes
+
+
+def _ignored(event: dict[str, Any]) -> None:
+    """What the other nodes of a training tell, the first one tells."""
+
+
+def _succeeded(part: Part) -> bool:
+    return part.exception() is None and part.result().failure is None
+
+
+def _of_all(parts: Sequence[Part]) -> Outcome:
+    """The outcome of a training from those of its nodes, the first one first; a loss goes before what it has caused."""
+    errors = [error for part in parts if (error := part.exception())]
+    for error in sorted(errors, key=lambda error: isinstance(error, Lost)):
+        raise error
+    failed = [outcome for part in parts if (outcome := part.result()).failure]
+    return max(failed, key=_weight) if failed else parts[0].result()
+
+
+def _weight(outcome: Outcome) -> int:
+    """How much a failure explains: a limit that was reached, more than what code raised, more than a mere end."""
+    failure = outcome.failure
+    assert failure
+    return 2 if failure.reason in KILLED_FOR.values() and not failure.detail else 1 if failure.detail else 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from improve.execution.cluster.network import Together
 
 PIPELINE, WEIGHTS, INPUTS, PRETRAINED = "pipeline", "weights", "inputs", "pretrained"  # folders of a cell's place
 EVENT, LOG, DATA, END = b"e", b"l", b"d", b"x"  # first byte of what a station sends back
@@ -23,6 +25,13 @@ class Job:
     data_bytes: int
     take: str = ""  # name of the file that the command leaves; "": none
     limit: int = 0  # of its bytes
+    together: Together | None = None
+
+    def part(self, together: Together, node: int) -> Job:
+        """What one of several nodes is told. What it leaves is taken from the first."""
+        own = replace(together, node=node)
+        job = replace(self, command={**self.command, "node": own.command()}, together=own)
+        return replace(job, take="", limit=0) if node else job
 
     def text(self) -> str:
         return json.dumps(asdict(self))
@@ -30,7 +39,8 @@ class Job:
     @classmethod
     def read(cls, text: str) -> Job:
         values = json.loads(text)
-        return cls(**{**values, "passing": tuple(values["passing"])})
+        together = values["together"] and Together.read(values["together"])
+        return cls(**{**values, "passing": tuple(values["passing"]), "together": together})
 
     def addressed(self, place: Path) -> dict[str, Any]:
         """The command for a cell whose folder is `place`."""

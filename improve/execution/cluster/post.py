@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,11 @@ class Taken:
 
 @dataclass
 class Post:
-    """A station as it is seen from here. `host`: its name."""
+    """A station as it is seen from here. `host`: its name; `address`: of its node, for other nodes."""
 
     lines: Lines
     host: str
+    address: str = ""
     taken: Taken = field(default_factory=Taken)
 
     def carry_out(
@@ -101,6 +102,15 @@ class Post:
         self.taken = Taken(end.get("sha", ""), end.get("bytes", 0), end.get("errno", 0))
         return outcome
 
+    def provide(self, job: Job, sources: Mapping[str, Path]) -> None:
+        """Send what it lacks for a job, before others that do it too wait for it. Raises `Lost`."""
+        for sha in self._ask("lacking", job.text()):
+            self._send(sha, sources[sha])
+
+    def listen(self) -> tuple[str, int]:
+        """Have it await other stations; gives the address and port at which it does."""
+        return self.address, int(self._ask("listen", self.address))
+
     def fetch(self, target: Path, limit: int) -> None:
         """Copy what the last command has left. Raises `OSError` as `Confined.take` does, and `Lost`."""
         taken = self.taken
@@ -141,3 +151,17 @@ class Post:
                 f"A file could not be kept on {self.host}: {error}.",
                 "free space there, or name another folder: executor.ray.cache_dir=DIR",
             ) from error
+
+
+@dataclass
+class Crew:
+    """The stations that a training has, on as many nodes; all else is done by the first. `end` ends them."""
+
+    posts: Sequence[Post]
+    end: Callable[[], None]
+    ended: bool = False
+
+    def kill(self) -> None:
+        """From any thread, also again."""
+        self.ended = True
+        self.end()

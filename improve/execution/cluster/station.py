@@ -6,6 +6,7 @@ written is ever unpickled.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -15,6 +16,7 @@ import queue
 import secrets
 import shutil
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -27,8 +29,9 @@ from improve.datasets.store import file_hash
 from improve.domain import Reason
 from improve.errors import SandboxError
 from improve.execution import machine
-from improve.execution.cell import Cell, limits_of, new_zygote
+from improve.execution.cell import START_SECONDS, Cell, Outcome, limits_of, new_zygote
 from improve.execution.cluster.job import DATA, END, EVENT, INPUTS, LOG, PIPELINE, PRETRAINED, WEIGHTS, Job
+from improve.execution.cluster.network import Peers, Unreachable, address, require_device
 from improve.execution.cluster.store import CHUNK, READABLE, Store
 from improve.execution.place import Place
 from improve.record.provenance import code_hash
@@ -39,6 +42,9 @@ GIB = 1024**3
 SECONDS_OF_LOOK = 60.0
 LOCK = ".lock"  # ends the name of what the owner of a folder for cells holds
 MOST_MESSAGES = 1000  # that are sent at once
+# How long a node waits until the others of a training are there; until they have ended as well as its own part has; and
+# until its own end, a failure, has shown there.
+MEETING_SECONDS, END_SECONDS, FAILED_SECONDS = START_SECONDS, 60.0, 1.0
 
 
 def report(settings: str) -> str:
@@ -46,6 +52,8 @@ def report(settings: str) -> str:
     asked = Settings(settings)
     try:
         sandbox = choose(asked.mode)
+        if asked.config.num_nodes > 1:
+            require_device()
     except SandboxError as error:
         return json.dumps({"host": platform.node(), "error": [error.what, error.fix]})
     return json.dumps(_report(asked, sandbox))
@@ -92,6 +100,7 @@ class Station:
         self._messages: queue.Queue[bytes] = queue.Queue()
         self._refusal: list[str] = []
         self._looked = False
+        self._peers: Peers | None = None
         try:
             self._sandbox = choose(self._asked.mode)
         except SandboxError as error:
@@ -104,6 +113,15 @@ class Station:
         if self._refusal:
             return json.dumps({"host": platform.node(), "error": self._refusal})
         return json.dumps(_report(self._asked, self._sandbox))
+
+    def listen(self, host: str) -> int:
+        """Await the other nodes of the next job at this machine's address; gives the port."""
+        self._peers = Peers(host)
+        return self._peers.port
+
+    def lacking(self, text: str) -> list[str]:
+        """The hashes of a job's files that are not here."""
+        return self._store.lacking(Job.read(text).files.values())
 
     def begin(self, text: str) -> list[str]:
         """Carry out a `Job`; gives the hashes of files that are not here: if there are any, nothing has begun."""
@@ -143,6 +161,8 @@ class Station:
         return self._store.read(sha, offset)
 
     def close(self) -> None:
+        if self._peers:
+            self._peers.close()
         self._store.close()
         if not self._refusal:
             self._zygote.close()
@@ -184,11 +204,14 @@ class Station:
         self._messages.put(END + json.dumps(end).encode())
 
     def _ended(self, job: Job, place: Place) -> dict[str, Any]:
-        with closing(self._open(place)) as cell:
+        with closing(self._open(place, job)) as cell:
             if self._sandbox.tier.verified and not self._looked:
                 self._look(cell)
                 self._looked = True
-            outcome = cell.run(job.addressed(place.folder), job.seconds, self._tell, job.data_bytes)
+            try:
+                outcome = self._run(cell, job, place)
+            except Unreachable as error:
+                return {"lost": f"{platform.node()}: {error}"}
             failure = outcome.failure
             if failure and failure.reason is Reason.DISK and self._is_full():
                 return {"lost": f"the disk of {platform.node()} that holds {self._cells.parent} is full"}
@@ -197,14 +220,33 @@ class Station:
             self._messages.put(DATA + outcome.data)
         return {"failure": failure and failure.record(), "seconds": outcome.seconds, **taken}
 
-    def _open(self, place: Place) -> Cell:
-        config = self._asked.config
+    def _run(self, cell: Cell, job: Job, place: Place) -> Outcome:
+        """Have the cell carry it out; with those of the other nodes, once all are there. Raises `Unreachable`."""
+        command, together, peers = job.addressed(place.folder), job.together, self._peers
+        if together is None:
+            return cell.run(command, job.seconds, self._tell, job.data_bytes)
+        assert peers
+        with closing(peers):
+            outcome = cell.warm_up()
+            if outcome.failure:
+                return outcome
+            peers.join(together, cell.packets, cell.kill, time.monotonic() + MEETING_SECONDS)
+            outcome = cell.run(command, job.seconds, self._tell, job.data_bytes)
+            peers.leave(FAILED_SECONDS if outcome.failure else END_SECONDS)
+        if peers.trouble:
+            raise Unreachable(peers.trouble)
+        return outcome
+
+    def _open(self, place: Place, job: Job) -> Cell:
+        config, limits = self._asked.config, limits_of(self._asked.config)
+        if job.together:
+            limits = dataclasses.replace(limits, address=address(job.together.node))
         return Cell(
             self._sandbox,
             self._zygote,
             place,
             readable=[place.folder / INPUTS, place.folder / PRETRAINED],
-            limits=limits_of(config),
+            limits=limits,
             log=self._log,
             devices=machine.gpu_devices(config),
         )
