@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -25,7 +28,7 @@ from improve.execution.cluster import connection
 from improve.execution.cluster.connection import Connection
 from improve.execution.cluster.executor import NodeSandbox, RayExecutor
 from improve.execution.cluster.post import Crew, Lines, Lost, Post
-from improve.execution.cluster.station import Station
+from improve.execution.cluster.station import Station, _own_folder
 from improve.execution.cluster.store import Damaged, Store
 from improve.judging.audit import audit
 from improve.pipeline.export import WEIGHTS
@@ -229,13 +232,47 @@ def test_a_crash_of_generated_code_is_not_a_loss(far: Far) -> None:
 
 
 def test_the_folders_of_a_station_that_was_killed_go_with_the_next(far: Far, tmp_path: Path) -> None:
-    left = tmp_path / "node" / "cells" / "0123abcd"
+    left = tmp_path / "node" / "cells" / f"{platform.node().replace('.', '_')}-0123abcd"
     left.mkdir(parents=True)
     (left / "work").mkdir()
     left.with_suffix(".lock").touch()
     assert far.executor.smoke(1, 0, honest()) is None
     assert not left.exists()
     assert not left.with_suffix(".lock").exists()
+
+
+def test_nodes_that_share_a_folder_keep_off_each_others_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a lock of one machine is not seen by another, as on NFS with `nolock`, only names tell whose they are."""
+    folder, lock = _own_folder(tmp_path)
+    lock.close()  # nobody sees it
+    monkeypatch.setattr(platform, "node", lambda: "another.example.org")
+    other, held = _own_folder(tmp_path)
+    assert folder.is_dir()
+    assert other.with_suffix(".lock").exists()
+    held.close()
+    monkeypatch.undo()
+    _own_folder(tmp_path)[1].close()
+    assert not folder.exists()
+    assert other.is_dir()
+
+
+def test_a_station_starts_beside_another_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There an exclusive lock is one of bytes (flock(2)), which only a file that may be written can have."""
+    flock = fcntl.flock
+
+    def nfs(file: IO[bytes], kind: int) -> None:
+        if kind & fcntl.LOCK_EX and fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", nfs)
+    first, lock = _own_folder(tmp_path)
+    second, own = _own_folder(tmp_path)
+    assert first.is_dir()
+    lock.close()
+    _own_folder(tmp_path)[1].close()
+    assert (first.exists(), second.exists()) == (False, True)
+    own.close()
 
 
 # ------------------------------------------------------------------------------------------- what nodes are refused for

@@ -293,16 +293,20 @@ class Station:
 
 
 def _own_folder(above: Path) -> tuple[Path, IO[bytes]]:
-    """A new folder for cells, and the lock that says that it is in use; those that nobody holds are removed."""
+    """A new folder for cells, and the lock that says that it is in use; those that nobody holds are removed.
+
+    Only this machine's: nodes may share `above` by a file system on which a lock is seen by one of them alone.
+    """
     above.mkdir(parents=True, exist_ok=True)
     above.chmod(READABLE)
-    for left in above.glob(f"*{LOCK}"):
-        with open(left, "rb") as file, _held(file) as free:
+    here = platform.node().replace(".", "_")  # what follows a point is what `with_suffix` takes away
+    for left in above.glob(f"{here}-*{LOCK}"):
+        with open(left, "r+b") as file, _held(file) as free:  # to be written: NFS locks nothing else
             if free:
                 remove(left.with_suffix(""))
                 left.with_suffix(".log").unlink(missing_ok=True)
                 left.unlink(missing_ok=True)
-    folder = above / secrets.token_hex(4)
+    folder = above / f"{here}-{secrets.token_hex(4)}"
     lock = open(folder.with_suffix(LOCK), "wb")  # noqa: SIM115  # held as long as the station is there
     fcntl.flock(lock, fcntl.LOCK_EX)
     folder.mkdir()
