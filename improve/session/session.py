@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -131,8 +130,11 @@ class Session:
             self._report()
             raise
         finally:
-            _remove_if_unused(self.folder)
+            unused = _empty_if_unused(self.folder)
             journal.close()
+            if unused:
+                with suppress(OSError):  # another process has begun there
+                    self.folder.rmdir()
         return tracker.said
 
     def _steps(self, journal: Journal, display: Display) -> None:
@@ -301,10 +303,15 @@ def resume_command(folder: Path) -> str:
     return same_again(as_typed("run_dir", str(folder)))
 
 
-def _remove_if_unused(folder: Path) -> None:
-    """A run that was refused before its first record leaves no folder behind."""
-    if (folder / JOURNAL).stat().st_size == 0 and {path.name for path in folder.iterdir()} <= {JOURNAL, LOCK}:
-        shutil.rmtree(folder)
+def _empty_if_unused(folder: Path) -> bool:
+    """A run that was refused before its first record leaves nothing behind. Whether that is so.
+
+    The folder itself goes once the journal is closed: on NFS a file that is open keeps its place in it.
+    """
+    unused = (folder / JOURNAL).stat().st_size == 0 and {path.name for path in folder.iterdir()} <= {JOURNAL, LOCK}
+    for name in (JOURNAL, LOCK) if unused else ():
+        (folder / name).unlink(missing_ok=True)
+    return unused
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,6 +14,7 @@ from improve.record import journal
 from improve.record.journal import Journal
 from improve.study import probe
 from improve.study.probe import probes, require_locks
+from tests.support.mounts import mounted, needs_bindfs
 
 
 @pytest.fixture(autouse=True)
@@ -75,26 +74,14 @@ class _followed:
             self._copy.write_text(self._file.read_text())
 
 
-@pytest.mark.skipif(shutil.which("bindfs") is None, reason="bindfs is not installed: apt-get install bindfs")
+@needs_bindfs
 def test_two_real_mounts_without_common_locks(tmp_path: Path) -> None:
     """Each mount of bindfs, like each machine of NFS with `nolock`, keeps its locks to itself."""
-    real, one, other = tmp_path / "real", tmp_path / "one", tmp_path / "other"
-    for folder in (real, one, other):
-        folder.mkdir()
-    mounted = []
-    try:
-        for mount in (one, other):
-            done = subprocess.run(["bindfs", "-o", "attr_timeout=0,entry_timeout=0", real, mount], capture_output=True)
-            if done.returncode:
-                pytest.skip(f"bindfs cannot mount here: {done.stderr.decode().strip()}")
-            mounted.append(mount)
-        with probes([one]) as files:
-            require_locks(files)  # the same mount
-            with pytest.raises(ConfigError, match="is not seen by"):
-                require_locks([other / files[0].name])
-    finally:
-        for mount in mounted:
-            subprocess.run(["umount", mount], check=True)
+    one, other = tmp_path / "one", tmp_path / "other"
+    with mounted(tmp_path / "real", one, other), probes([one]) as files:
+        require_locks(files)  # the same mount
+        with pytest.raises(ConfigError, match="is not seen by"):
+            require_locks([other / files[0].name])
 
 
 @pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP"])
