@@ -215,6 +215,8 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+        if not self._lock.closed:
+            self._lock.truncate(0)  # whoever cannot see the lock, as from another machine, is told that it is free
         self._lock.close()
 
 

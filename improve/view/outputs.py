@@ -1,7 +1,9 @@
 """What lies below a folder of outputs, looked at again and again: each journal is read only when it has grown."""
 
+import platform
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from improve.report.study.runs import StudyRun, study_run
 
 RUNNING, STOPPED, FINISHED, FAILED = "running", "stopped", "finished", "failed"
 BEGINNING, UNREADABLE = "beginning", "unreadable"
+LATELY = 1800.0  # seconds within which a run that goes on writes something: a record, a validation, a line of a log
+MOST_BESIDE = 16  # candidates that are looked at for what was written lately
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Seen:
     version: str  # another one whenever its journal has grown
     run: StudyRun | None
     why: str
-    held: bool  # whether a process of this machine is at work on it
+    held: bool  # whether a process is at work on it
 
     @property
     def state(self) -> str:
@@ -38,8 +42,8 @@ class Seen:
     @property
     def page_version(self) -> str:
         """Another one whenever the run's page would be another one: a training writes before the journal grows."""
-        newest = max((self.folder / "candidates").glob("*"), default=None, key=lambda path: path.name)
-        files = [newest / name for name in ("metrics.csv", "log.txt")] if newest else []
+        beside = self.run.settings.get("strategy.candidates", "") if self.run else ""
+        files = _written(self.folder, int(beside) if beside.isdecimal() else 1)
         return " ".join([self.version, self.state, *map(_size_and_time, files)])
 
 
@@ -70,7 +74,30 @@ class Outputs:
             self._seen[folder] = (version, *_read(folder))
         _, run, why = self._seen[folder]
         name = folder.name if folder == self.folder else folder.relative_to(self.folder).as_posix()
-        return Seen(name, folder, version, run, why, _inode(folder / LOCK) in locked)
+        ended = run is not None and run.state != "unfinished"
+        held = _inode(folder / LOCK) in locked or (not ended and _held_elsewhere(folder))
+        return Seen(name, folder, version, run, why, held)
+
+
+def _written(folder: Path, beside: int) -> list[Path]:
+    """What the newest candidates of a run, of which so many train side by side, write before its journal grows."""
+    newest = sorted((folder / "candidates").glob("*"))[-beside:]
+    return [path / name for path in newest for name in ("metrics.csv", "log.txt")]
+
+
+def _held_elsewhere(folder: Path) -> bool:
+    """Whether another machine seems to be at work on a run: its lock is not among this machine's.
+
+    It has written its name into the lock's file, and something of the run lately.
+    """
+    try:
+        host = (folder / LOCK).read_text(encoding="utf-8").rpartition(" on ")[2]
+    except (OSError, UnicodeDecodeError):
+        return False
+    if not host or host == platform.node():
+        return False
+    now, times = time.time(), [_changed(file) for file in (folder / JOURNAL, *_written(folder, MOST_BESIDE))]
+    return now - max(times) < LATELY
 
 
 def _read(folder: Path) -> tuple[StudyRun | None, str]:
@@ -88,6 +115,14 @@ def _size_and_time(file: Path) -> str:
     except OSError:
         return "none"
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _changed(file: Path) -> float:
+    """When it was, in seconds since 1970; 0 if it is not there."""
+    try:
+        return file.lstat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _inode(file: Path) -> int | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import fcntl
 import html
 import http.client
+import os
+import platform
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +19,7 @@ import pytest
 from aiohttp import web
 
 from improve.cli import main
-from improve.record.journal import JOURNAL, LOCK
+from improve.record.journal import JOURNAL, LOCK, lines, read
 from improve.view.outputs import Outputs
 from improve.view.server import application
 from tests.report.test_browser import CHROMIUM, opened_at, title, width_on_a_phone
@@ -134,6 +137,37 @@ def test_a_run_is_running_while_its_process_holds_its_folder(tmp_path: Path) -> 
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert [one.state for one in seen.runs()] == ["running"]
     assert [one.state for one in seen.runs()] == ["stopped"]
+
+
+def test_a_run_of_another_machine_is_running_while_it_writes(tmp_path: Path) -> None:
+    """On a shared file system, whose locks of other machines nobody can list."""
+    folder = Maker(tmp_path / "run", classes=3).write("verdict-2")
+    seen = Outputs(tmp_path)
+    (folder / LOCK).write_text("process 7 on another.example.org")
+    assert [one.state for one in seen.runs()] == ["running"]
+    for file in folder.rglob("*"):
+        os.utime(file, (1, 1))
+    assert [one.state for one in seen.runs()] == ["stopped"]
+    (folder / "candidates" / "001" / "log.txt").write_text("one more line")
+    assert [one.state for one in seen.runs()] == ["running"]
+    (folder / LOCK).write_text(f"process 7 on {platform.node()}")
+    assert [one.state for one in seen.runs()] == ["stopped"]
+    (folder / LOCK).write_text("")
+    assert [one.state for one in seen.runs()] == ["stopped"]
+
+
+def test_the_page_follows_each_of_the_trainings_that_go_side_by_side(tmp_path: Path) -> None:
+    maker = Maker(tmp_path / "run", classes=3)
+    folder = maker.write("verdict-2")
+    records = list(read(folder / JOURNAL).records)
+    config = records[0].data["config"]
+    config["strategy"]["candidates"] = 2
+    records[0] = dataclasses.replace(records[0], data={**records[0].data, "config": config})
+    (folder / JOURNAL).write_text("".join(lines(records)))
+    (one,) = Outputs(tmp_path).runs()
+    before = one.page_version
+    (folder / "candidates" / "001" / "metrics.csv").write_text("one more validation")
+    assert one.page_version != before
 
 
 def test_a_page_says_whether_its_run_goes_on(tmp_path: Path) -> None:
