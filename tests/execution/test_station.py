@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import fcntl
 import hashlib
 import json
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +33,7 @@ from improve.judging.audit import audit
 from improve.pipeline.export import WEIGHTS
 from improve.sandbox import Tier, bubblewrap
 from tests.support.bench import executor, honest, make_task
+from tests.support.mounts import flock_on_nfs
 
 
 def sha(data: bytes) -> str:
@@ -257,15 +257,7 @@ def test_nodes_that_share_a_folder_keep_off_each_others_cells(tmp_path: Path, mo
 
 
 def test_a_station_starts_beside_another_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There an exclusive lock is one of bytes (flock(2)), which only a file that may be written can have."""
-    flock = fcntl.flock
-
-    def nfs(file: IO[bytes], kind: int) -> None:
-        if kind & fcntl.LOCK_EX and fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-            raise OSError(errno.EBADF, "Bad file descriptor")
-        flock(file, kind)
-
-    monkeypatch.setattr(fcntl, "flock", nfs)
+    monkeypatch.setattr(fcntl, "flock", flock_on_nfs)
     first, lock = _own_folder(tmp_path)
     second, own = _own_folder(tmp_path)
     assert first.is_dir()
