@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,54 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     made.cluster.shutdown()
 
 
+class Outside:
+    """A Ray of one node, begun by hand, to which a run outside of it is a client."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.node = folder, Node(None, folder / "node0")
+        port, clients = free_ports(2)
+        self.address = f"ray://127.0.0.1:{clients}"
+        self.said = folder / "ray.txt"
+        with open(self.said, "wb") as output:
+            self.process = subprocess.Popen(
+                [
+                    Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=1",
+                    "--include-dashboard=false", f"--port={port}", f"--ray-client-server-port={clients}",
+                ],
+                env={**os.environ, "IMPROVE_NODE_CACHE": str(self.node.cache), "RAY_USAGE_STATS_ENABLED": "0"},
+                stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        deadline = time.monotonic() + 200
+        while "Ray runtime started" not in self.said.read_text():
+            assert self.process.poll() is None, self.said.read_text()
+            assert time.monotonic() < deadline, self.said.read_text()
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside]:
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "200")
+    made = Outside(tmp_path)
+    yield made
+    made.stop()
+
+
 class Started:
     """A run in a process of its own."""
 
-    def __init__(self, nodes: Nodes, cache: Path, *more: str) -> None:
+    def __init__(self, nodes: Nodes | Outside, cache: Path, *more: str) -> None:
         self.folder = nodes.folder / "run"
         self.said = nodes.folder / "said.txt"
         settings = [
@@ -146,19 +191,42 @@ def test_a_worker_is_killed_and_a_run_that_is_stopped_leaves_nothing_on_the_node
     node = nodes.add()
     run = Started(nodes, cache, "executor.fit_seconds=20")
     run.until(lambda: run.rows() >= 1)
-    (station,) = stations()
+    (station,) = stations(node)
     os.kill(station, signal.SIGKILL)
     run.until(lambda: b"lost" in (run.folder / JOURNAL).read_bytes())
     run.until(lambda: run.rows() >= 1)
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130, run.said.read_text()
     deadline = time.monotonic() + 60
-    while stations() or workers_of(node):
+    while stations(node) or workers_of(node):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     again = Started(nodes, cache, "executor.fit_seconds=20")  # resumes
     assert again.end() == 0, again.said.read_text()
     assert History.read(run.folder).finished
+
+
+def test_a_run_outside_of_the_cluster_trains_there_and_is_stopped_and_goes_on(outside: Outside, cache: Path) -> None:
+    run = Started(outside, cache, "executor.fit_seconds=20")
+    run.until(lambda: run.rows() >= 1)
+    (station,) = stations(outside.node)
+    os.kill(station, signal.SIGKILL)
+    run.until(lambda: b"lost" in (run.folder / JOURNAL).read_bytes())
+    run.until(lambda: run.rows() >= 1)
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 130, run.said.read_text()
+    deadline = time.monotonic() + 60
+    while stations(outside.node) or workers_of(outside.node):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    again = Started(outside, cache, "executor.fit_seconds=20")
+    assert again.end() == 0, again.said.read_text()
+    assert "Traceback" not in again.said.read_text()
+    records = read(again.folder / JOURNAL).records
+    lost = [record.data for record in records if record.kind == "lost"]
+    assert [(each["iteration"], each["what"]) for each in lost] == [(0, "fit")], lost
+    assert History.read(again.folder).finished
+    assert (again.folder / "best" / "weights.safetensors").exists()
 
 
 # -------------------------------------------------------------------------------------- one training on several nodes
@@ -231,15 +299,15 @@ def test_a_training_on_more_nodes_than_there_are_is_refused_in_a_sentence(nodes:
     assert "have had 1 CPUs for 3 s" in said
 
 
-def stations() -> list[int]:
-    """The processes of stations, by the name that Ray gives them."""
+def stations(node: Node) -> list[int]:
+    """The processes of a node's stations, by the name that Ray gives them: other clusters may be on this machine."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            named = (folder / "cmdline").read_bytes()
+            named, around = ((folder / name).read_bytes() for name in ("cmdline", "environ"))
         except OSError:  # it has just ended
             continue
-        if named.startswith(b"ray::Station"):
+        if named.startswith(b"ray::Station") and f"IMPROVE_NODE_CACHE={node.cache}\0".encode() in around:
             found.append(int(folder.name))
     return found
 

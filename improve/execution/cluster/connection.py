@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from improve.config.invocation import install_extra
@@ -23,6 +24,8 @@ from improve.sandbox import Tier
 
 REPORT_SECONDS = 300.0  # for a node to say what it offers: it may have to import a lot from a cold disk
 LOOK_SECONDS = 2.0  # between two looks at which nodes there are
+CLIENT = "ray://"  # begins the address of a cluster that this machine is outside of
+TOKEN = Path("~/.ray/auth_token")  # where Ray keeps it, unless told otherwise
 ORDER = [tier.name for tier in reversed(Tier)]  # weakest first
 
 
@@ -63,6 +66,7 @@ class Connection:
 
     def join(self) -> Any:
         """Ray, connected. Raises `ClusterError`."""
+        _have_client_show_token(self.asked.address)
         ray = _ray()
         with self._lock:
             if not ray.is_initialized():
@@ -260,6 +264,14 @@ def _ray() -> Any:
     return ray
 
 
+def _have_client_show_token(address: str) -> None:
+    """Ray reads this once, when it is imported. A node of the cluster finds by itself that there is a token, a client
+    outside of it shows none unless it is told to, and is answered by silence."""
+    given = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if address.startswith(CLIENT) and (given or TOKEN.expanduser().exists()):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def _connect(ray: Any, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it sends nothing to anybody
     main = threading.current_thread() is threading.main_thread()
@@ -269,7 +281,8 @@ def _connect(ray: Any, address: str) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"The Ray cluster {address} cannot be joined: {str(error).strip().splitlines()[0]}",
-            "start one (ray start --head), or name yours: executor.ray.address=HOST:PORT, or ray://HOST:10001",
+            "start one (ray start --head), or name yours: executor.ray.address=HOST:PORT, or ray://HOST:10001; "
+            f"one that asks for a token does not answer without: have its {TOKEN} here, too, and RAY_AUTH_MODE=token",
         ) from error
     finally:
         if main:
