@@ -27,7 +27,11 @@ from improve.judging.siblings import Ask, leader, race, surpassed
 from improve.judging.standings import Standings
 
 CANDIDATES = (1, 2, 3, 5)
-RULES = {"racing": AcceptanceConfig("racing", 0.05), "paired": AcceptanceConfig("paired", 0.05)}
+RULES = {
+    "racing": AcceptanceConfig("racing", 0.05),
+    "paired, 0.05": AcceptanceConfig("paired", 0.05),
+    "paired, 0.2": AcceptanceConfig("paired", 0.2),
+}
 WORLDS = ("dsprites", "fashion", "cifar10", "photos")
 
 
@@ -67,6 +71,11 @@ def null_run(world: World, acceptance: AcceptanceConfig, candidates: int, number
     return NullRun(wrong, len(standings.tally().both))
 
 
+def rules(candidates: int) -> dict[str, AcceptanceConfig]:
+    """`RULES`, and one whose level is that of a single candidate once `configured` has divided it."""
+    return {**RULES, "paired, 0.05, not corrected": AcceptanceConfig("paired", 0.05 * candidates)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=1000, help="runs of each data set, rule and number of candidates")
@@ -74,8 +83,9 @@ def main() -> None:
     given = parser.parse_args()
     worlds = [load(name) for name in given.data]
     table = Table("rule", "candidates", "runs, %", "iterations, %", "trainings a run", "n")
-    for rule, acceptance in RULES.items():
+    for rule in rules(1):
         for candidates in CANDIDATES:
+            acceptance = rules(candidates)[rule]
             found = [[null_run(world, acceptance, candidates, n) for n in range(given.count)] for world in worlds]
             runs = pooled([share([run.wrong > 0 for run in one]) for one in found])
             wrong = sum(run.wrong for one in found for run in one)
