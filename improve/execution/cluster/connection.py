@@ -25,6 +25,7 @@ from improve.sandbox import Tier
 REPORT_SECONDS = 300.0  # for a node to say what it offers: it may have to import a lot from a cold disk
 LOOK_SECONDS = 2.0  # between two looks at which nodes there are
 CLIENT = "ray://"  # begins the address of a cluster that this machine is outside of
+NO_SERVER = "Initialization failure from server"  # what Ray says where the head's end of a client did not come up
 TOKEN = Path("~/.ray/auth_token")  # where Ray keeps it, unless told otherwise
 ORDER = [tier.name for tier in reversed(Tier)]  # weakest first
 
@@ -277,16 +278,29 @@ def _connect(ray: Any, address: str) -> None:
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address, log_to_driver=False, configure_logging=False, namespace="improve")
+        _init(ray, address)
     except (ConnectionError, RuntimeError, ValueError) as error:
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        said = lines[-1 if NO_SERVER in lines[0] else 0]  # below that is a traceback
         raise ClusterError(
-            f"The Ray cluster {address} cannot be joined: {str(error).strip().splitlines()[0]}",
+            f"The Ray cluster {address} cannot be joined: {said}",
             "start one (ray start --head), or name yours: executor.ray.address=HOST:PORT, or ray://HOST:10001; "
             f"one that asks for a token does not answer without: have its {TOKEN} here, too, and RAY_AUTH_MODE=token",
         ) from error
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)  # Ray takes it for itself
+
+
+def _init(ray: Any, address: str) -> None:
+    """Ray's own. Its head forks a server for each client, and one fork in many ends at once."""
+    for last in (False, False, True):
+        try:
+            ray.init(address, log_to_driver=False, configure_logging=False, namespace="improve")
+            return
+        except RuntimeError as error:
+            if last or NO_SERVER not in str(error):
+                raise
 
 
 def _get(reference: Any, seconds: float) -> Any:
