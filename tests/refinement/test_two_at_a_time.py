@@ -18,7 +18,7 @@ from improve.record.journal import JOURNAL, read
 from tests.support.paths import ROOT
 from tests.test_resume import steps
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 # Steps instead of seconds: what is on record does not depend on how fast a training is beside another.
 TWO = (
@@ -59,6 +59,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Runs:
     return made
 
 
+@pytest.mark.slow
 def test_a_run_is_replayed_the_same_whichever_training_ends_first(runs: Runs) -> None:
     recorded = [step for step in steps(runs.folder / "whole") if step[1] != "run"]
     batches = [data["trainings"] for _, kind, data in recorded if kind == "batch"]
@@ -84,7 +85,13 @@ def as_asked(step: tuple[str, str, Any]) -> tuple[str, str, Any]:
     return key, kind, {**data, "replay": "", "llm": ""} if kind == "llm" else data
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long),
+    ],
+)
 def test_stopped_while_two_train_nothing_is_left_and_the_same_command_goes_on(
     number: signal.Signals, code: int, runs: Runs
 ) -> None:
