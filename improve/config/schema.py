@@ -287,6 +287,12 @@ class ExecutorConfig:
         options=("auto", "ddp", "fsdp"),
     )
     precision: str = key("auto", "Lightning's names; auto: bf16-mixed where a GPU computes with it, else 32-true")
+    compile: str = key(
+        "auto",
+        "torch.compile: on where it is tried out before each training and more steps fit with it; auto: tried if the "
+        "time limit is 10 minutes at least (never with executor.steps); on: always tried; off: never. It needs g++",
+        options=("auto", "on", "off"),
+    )
     memory_gib: float = key(8.0, "of all processes of one training together", least=1)
     disk_gib: float = key(4.0, "of what one training writes")
     output_mib: float = key(4.0, "of what one training prints; the rest is dropped")

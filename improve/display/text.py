@@ -106,6 +106,10 @@ def trained(training: Mapping[str, Any]) -> str:
     if training["epochs"] and training.get("epochs_that_fit", 1) < 1:
         limit = "executor.steps" if training.get("step_seconds") == 0 else "executor.fit_seconds"
         said += f", on a part of the images: an epoch over all of them does not fit in {limit}"
+    if training.get("compiled") == "yes":
+        gain = training.get("compile_gain")
+        more = f": {gain:.2g} times as many steps, for {time_taken(training['compile_seconds'])}" if gain else ""
+        said += f", compiled{more}"
     return said
 
 

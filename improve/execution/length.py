@@ -13,6 +13,7 @@ from typing import Any
 from improve.execution.status import amount, count
 
 SLOWEST = 1e6  # seconds of a step
+COMPILED = ("yes", "no")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Length:
     steps_per_epoch: int = 0
     batch_size: int = 0
     step_seconds: float = 0.0  # as measured before the training; 0: its limit is in steps
+    compiled: str = ""  # whether its steps were compiled: yes, no (tried in vain), or "" (not tried)
+    compile_gain: float = 0.0  # how many times as many steps fit as without
+    compile_seconds: float = 0.0  # that trying it took
 
     @classmethod
     def told(cls, event: Mapping[str, Any]) -> Length:
@@ -34,6 +38,9 @@ class Length:
         return cls(
             planned_steps=count(event.get("steps")) or 0,
             step_seconds=seconds if seconds < SLOWEST else 0.0,
+            compiled=next((word for word in COMPILED if word == event.get("compiled")), ""),
+            compile_gain=amount(event.get("compile_gain")) or 0.0,
+            compile_seconds=amount(event.get("compile_seconds")) or 0.0,
             **{name: count(event.get(name)) or 0 for name in names},
         )
 
@@ -41,7 +48,7 @@ class Length:
     def from_record(cls, record: Mapping[str, Any]) -> Length:
         """From a `training` record of a journal. Older ones know whole epochs only: they are taken for the steps."""
         if "planned_steps" in record:
-            return cls(**{field.name: record[field.name] for field in fields(cls)})
+            return cls(**{field.name: record[field.name] for field in fields(cls) if field.name in record})
         epochs, planned, fitting = (record[name] for name in ("epochs", "planned_epochs", "epochs_that_fit"))
         return cls(steps=epochs, planned_steps=planned, steps_that_fit=fitting, steps_per_epoch=1)
 
@@ -65,4 +72,5 @@ class Length:
         known. `same_but_training`: whether their data and model components are the same."""
         names = ("steps_that_fit", "step_seconds", "steps_per_epoch", "batch_size")
         known = {name: getattr(self, name) for name in names}
-        return {**known, "same_but_training": same_but_training} if all(known.values()) else None
+        told = {"same_but_training": same_but_training, "compiled": self.compiled}
+        return {**known, **told} if all(known.values()) else None

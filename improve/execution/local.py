@@ -356,6 +356,7 @@ class LocalExecutor:
             limits=limits_of(self.config),
             log=log,
             devices=machine.gpu_devices(self.config),
+            compiler=kind == "fit" and machine.compile_mode(self.config) != "off",
         )
 
     def log(self, kind: Kind, iteration: int, replicate: int = 0) -> Path:

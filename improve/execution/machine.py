@@ -13,12 +13,15 @@ from improve.config.schema import ExecutorConfig
 from improve.datasets import TimeLimit
 from improve.errors import ConfigError, SandboxError
 from improve.execution.lanes import Lanes
-from improve.sandbox import Sandbox, Tier
+from improve.sandbox import Sandbox, Tier, compiler
 
 RAY = "ray"  # the executor of that name
 LIBRARIES = ("torch", "torchvision", "timm", "pytorch-lightning")
 DEVICES = Path("/dev")
 NVIDIA = Path("/proc/driver/nvidia/gpus")
+# Seconds of a time limit from which on compiling is tried: in vain it then costs a twentieth (`template/compiling.py`),
+# 30 s, and a small network takes 12 s of a core for it.
+COMPILE_FROM = 600.0
 
 
 def cores() -> int:
@@ -105,6 +108,29 @@ def check_devices(config: ExecutorConfig, sandbox: Sandbox) -> None:
             f"themselves, and tier T1 has none. {sandbox.how_to_improve}",
             "use executor.devices=1, or do what is said above",
         )
+
+
+def compile_mode(config: ExecutorConfig) -> str:
+    """Whether trainings may be compiled, as `template/context.py` reads it: "off", "auto" or "on"."""
+    if config.compile != "auto":
+        return config.compile
+    long_enough = not config.steps and config.fit_seconds >= COMPILE_FROM
+    able = config.name != RAY and config.devices == 1 and not compiler.missing()
+    return "auto" if long_enough and able else "off"
+
+
+def check_compiler(config: ExecutorConfig) -> None:
+    """Refuse `executor.compile=on` where it cannot be. Raises `ConfigError`."""
+    if config.compile != "on":
+        return
+    if config.name == RAY or config.devices > 1:
+        raise ConfigError(
+            "executor.compile=on is for trainings on one device of this machine.",
+            "use executor.compile=off, or executor=local and executor.devices=1",
+        )
+    absent = compiler.missing()
+    if absent:
+        raise ConfigError(f"executor.compile=on needs {absent}, not found on this machine.", compiler.INSTALL)
 
 
 def time_limit(config: ExecutorConfig) -> TimeLimit:

@@ -41,6 +41,7 @@ def told(
         "workers": config.workers,
         "accelerator": "gpu" if gpu else "cpu",
         "precision": config.precision,
+        "compile": machine.compile_mode(config),
         "hardware": machine.description(config),
         "required_model": data.required_model,
         "pretrained": {name: dict(file) for name, file in weights.items()},

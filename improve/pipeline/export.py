@@ -17,11 +17,9 @@ from improve.pipeline.requirements import requirements
 
 TEMPLATE = Path(__file__).parent / "template"
 FILES = (
-    "augment.py", "backbone.py", "class_folders.py", "classifier.py", "components.py", "context.py", "device.py",
-    "errors.py",
-    "images.py", "keeping.py", "layers.py", "plan.py", "predict.py", "preparing.py", "probe.py", "ranks.py",
-    "running.py",
-    "template.py", "train.py",
+    "augment.py", "backbone.py", "class_folders.py", "classifier.py", "compiling.py", "components.py", "context.py",
+    "device.py", "errors.py", "images.py", "keeping.py", "layers.py", "plan.py", "predict.py", "preparing.py",
+    "probe.py", "ranks.py", "running.py", "template.py", "train.py",
 )  # fmt: skip
 PACKAGE = ("package.py", "__init__.py")  # what makes the folder one that can be imported, and its name there
 WEIGHTS = "weights.safetensors"

@@ -137,6 +137,9 @@ class LengthRecord(TypedDict, total=False):
     steps_that_fit: int  # in the limit: of executor.fit_seconds, or executor.steps
     steps_per_epoch: int
     step_seconds: float  # as measured before the training; 0: its limit is in steps
+    compiled: str  # "yes", "no" (tried in vain) or "" (not tried)
+    compile_gain: float  # how many times as many steps fit as without; 0: not measured
+    compile_seconds: float  # that trying it took
     batch_size: int
     limit_share: float  # of executor.fit_seconds that the training took; measured from outside
     slot_seconds: float  # trained side by side with others: how long it and its prediction took
@@ -350,7 +353,7 @@ class CodeRecord(TypedDict):
     versions: dict[str, str]
 
 
-SPEEDS = ("epochs_that_fit", "steps_that_fit", "limit_share")
+SPEEDS = ("epochs_that_fit", "steps_that_fit", "limit_share", "compiled", "compile_gain")
 
 
 def without_durations(value: Any) -> Any:

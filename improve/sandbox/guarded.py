@@ -150,7 +150,8 @@ def _rules(launch: Launch, writable: Sequence[Path]) -> list[tuple[str, int]]:
     devices = [path for path in launch.devices if path not in proc]
     groups = (
         (landlock.READ, (*_shown(launch), *visible.PROC, "/etc/passwd", "/proc/self", *launch.readable, *proc)),
-        (landlock.READ_DIR, visible.listed() if launch.argv else []),  # a fork knows the names
+        # A fork knows the names; but where it compiles it imports more than is imported already.
+        (landlock.READ_DIR, visible.listed() if launch.argv else visible.parted() if launch.compiler else []),
         (landlock.WRITE, writable),
         (landlock.UNLISTED, (SHARED_MEMORY,) if launch.limits.shared_memory else ()),
         (landlock.DEVICE, (*visible.DEVICES, *devices)),
@@ -160,7 +161,7 @@ def _rules(launch: Launch, writable: Sequence[Path]) -> list[tuple[str, int]]:
 
 def _shown(launch: Launch) -> Iterator[Path]:
     """What is shown, one by one where something beside it is hidden: a rule holds for all below its folder."""
-    for shown in visible.trees(gpu=bool(launch.devices)):
+    for shown in visible.trees(bool(launch.devices), launch.compiler):
         yield from _without(shown.path, shown.hidden)
 
 

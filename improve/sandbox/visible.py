@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from improve.sandbox import libraries
+from improve.sandbox import compiler, libraries
 from improve.sandbox.packages import Packages, Tree, packages
 
 # What the loader, the C library and OpenMP read. Nothing about users, hosts or networks.
@@ -43,18 +43,20 @@ _NOT_STANDARD: Final = (
 
 
 @functools.cache
-def trees(gpu: bool = False) -> tuple[Tree, ...]:
-    """What is shown, outer folders first; none lies in the shown part of another.
+def trees(gpu: bool = False, compiling: bool = False) -> tuple[Tree, ...]:
+    """What is shown, outer folders first; none lies in the shown part of another. `compiling`: a compiler, too.
 
     Each under the name by which programs look for it, and where that leads over links, under its real one.
     """
     shown = packages()
     python = [*interpreter(), *shown.trees]
     programs = [Path(path) for name in PROGRAMS if (path := shutil.which(name))]
+    programs += compiler.programs() if compiling else []
     modules = [path for path in _standard_library().glob("lib-dynload/*.so") if not path.name.startswith(_UNUSED)]
     loading = [*programs, *modules, *shown.libraries, Path(os.path.realpath(sys.executable))]
     system = [*programs, *libraries.needed(loading, gpu)]
     system += [Path(path) for path in (*SETTINGS, *(GPU_SETTINGS if gpu else ()))]
+    system += compiler.files() if compiling else []
     system += [Path(store) for store in _STORES if os.path.realpath(sys.executable).startswith(store)]
     places = {path.parent.resolve() / path.name for path in system if path.exists()}
     return tuple(_outermost([*python, *(_real(tree) for tree in python), *(Tree(place) for place in places)]))
@@ -86,6 +88,11 @@ def _standard_library() -> Path:
 def listed() -> list[Path]:
     """Folders of which only some entries are shown, but whose names an import reads."""
     return [_standard_library().resolve(), *(folder.resolve() for folder in packages().folders)]
+
+
+def parted() -> list[Path]:
+    """Folders of packages in which something is hidden."""
+    return [tree.path for tree in packages().trees if tree.hidden]
 
 
 def in_sight(path: Path) -> Path | None:

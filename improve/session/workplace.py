@@ -36,6 +36,7 @@ class Workplace:
 
         Raises `SandboxError` and `ClusterError`.
         """
+        machine.check_compiler(config.executor)
         if config.executor.name != machine.RAY:
             sandbox = choose(config.sandbox.mode)
             machine.check_devices(config.executor, sandbox)

@@ -53,7 +53,7 @@ def template() -> SimpleNamespace:
         sys.path.append(str(TEMPLATE))
     names = (
         "torch", "augment", "classifier", "components", "context", "keeping", "plan", "predict", "preparing", "running",
-        "samples", "smoke", "template", "to_onnx", "train", "worker",
+        "compiling", "samples", "smoke", "template", "to_onnx", "train", "worker",
     )  # fmt: skip
     modules = {name: importlib.import_module(name) for name in names}
     modules["torch"].set_num_threads(1)

@@ -28,6 +28,7 @@ class Reference:
     steps_per_epoch: int
     batch_size: int
     same_but_training: bool  # data and model components are the same
+    compiled: str = ""  # as `plan.Plan` has it
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Context:
     workers: int = 0  # DataLoader workers
     accelerator: str = "auto"
     precision: str = "32-true"
+    compile: str = "off"  # whether steps may be compiled: one of `compiling.CHOICES`
     hardware: str = ""
     validation_fraction: float = 0.1  # share of the training images that a training is watched on
     refit: bool = False  # trained on all images: those that it is watched on are among them

@@ -7,6 +7,7 @@ its own is the same but for the luck of a measurement, it gets as many batches a
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import compiling
 import pytorch_lightning as pl
 import ranks
 import torch
@@ -45,7 +47,8 @@ TOLERANCE, TOLERANCE_SAME = 1.1, 1.5
 @dataclass(frozen=True)
 class Plan:
     """A training's length in batches, and when it is validated. `fitting`: the batches that fit in the time limit, 0 if
-    that was not measured; `thinned`: of how many validation images one is used."""
+    that was not measured; `thinned`: of how many validation images one is used; `compiled`: whether its steps are
+    compiled, "yes", "no" (tried in vain, here or in what it revises) or "" (not tried)."""
 
     batches: int
     per_epoch: int
@@ -54,6 +57,9 @@ class Plan:
     fitting: int = 0
     step_seconds: float = 0.0  # for a batch
     validation_seconds: float = 0.0  # for one validation
+    compiled: str = ""
+    compile_gain: float = 0.0  # how many times as many steps fit as without; 0: not measured
+    compile_seconds: float = 0.0  # that trying it took
 
     @property
     def epochs(self) -> int:
@@ -73,6 +79,9 @@ class Plan:
             "steps_per_epoch": self.per_epoch,
             "step_seconds": self.step_seconds,
             "batch_size": batch_size,
+            "compiled": self.compiled,
+            "compile_gain": round(self.compile_gain, 3),
+            "compile_seconds": round(self.compile_seconds, 2),
         }
 
 
@@ -99,12 +108,27 @@ def plan(
     per_epoch = len(data.train_dataloader())
     context = context.replace(train_images=len(data.train_rows), steps_per_epoch=per_epoch)
     wanted = int(context.longer * wanted_batches(components.trainer_kwargs(context), per_epoch))
+
+    def compiled() -> Tried:
+        return try_out(components, context, folder, out, wanted, preparation, compiled=True)
+
     if context.steps:
         made = by_steps(wanted, per_epoch, context.steps)
+        if context.compile == "on":
+            made = dataclasses.replace(made, compiled="yes" if compiling.tried(compiled, context) else "no")
     else:
+
+        def timed(tried: Tried) -> Plan:
+            left = PLANNED_SHARE * context.fit_seconds - (time.monotonic() - started) - tried.start
+            return by_time(wanted, per_epoch, tried, left)
+
         tried = try_out(components, context, folder, out, wanted, preparation)
-        left = PLANNED_SHARE * context.fit_seconds - (time.monotonic() - started) - tried.start
-        made = by_time(wanted, per_epoch, tried, left)
+        made = timed(tried)
+        if may_pay(made, context):
+            began = time.monotonic()
+            quick = compiling.tried(compiled, context)
+            made = the_longer(timed(tried), timed(quick) if quick else None, time.monotonic() - began)
+            tried = quick if quick and made.compiled == "yes" else tried
         made = as_the_reference(made, wanted, tried, context, components.batch_size())
     made = ranks.shared(made)
     return made, planned_context(context, made, components.trainer_kwargs(context))
@@ -131,6 +155,22 @@ def by_time(wanted: int, per_epoch: int, tried: Tried, left: float) -> Plan:
     return Plan(batches, per_epoch, min(validations, batches), thinned, fitting, tried.step, validation)
 
 
+def may_pay(made: Plan, context: Context) -> bool:
+    """Whether it is to be tried if more steps fit where they are compiled."""
+    known = context.reference
+    in_vain = known is not None and known.same_but_training and known.compiled == "no"
+    wanted_more = made.batches == made.fitting  # else all that are wanted fit
+    return wanted_more and (context.compile == "on" or (context.compile == "auto" and not in_vain))
+
+
+def the_longer(plain: Plan, compiled: Plan | None, seconds: float) -> Plan:
+    """Of two plans for the time that is left the one with more steps. `seconds`: that trying to compile took."""
+    gain = compiled.fitting / plain.fitting if compiled else 0.0
+    pays = compiled is not None and gain >= compiling.LEAST_GAIN
+    chosen, told = (compiled, "yes") if compiled and pays else (plain, "no")
+    return dataclasses.replace(chosen, compiled=told, compile_gain=gain, compile_seconds=seconds)
+
+
 def as_the_reference(made: Plan, wanted: int, tried: Tried, context: Context, batch_size: int) -> Plan:
     """The plan with as many batches as those of the pipeline that it revises, if a batch takes as long as there."""
     known = context.reference
@@ -142,9 +182,9 @@ def as_the_reference(made: Plan, wanted: int, tried: Tried, context: Context, ba
     if not alike or known.steps_that_fit > TOLERANCE_SAME**2 * made.fitting:
         return made
     batches = min(wanted, known.steps_that_fit)
-    return Plan(
-        batches, made.per_epoch, min(made.validations, batches), made.thinned, known.steps_that_fit,
-        known.step_seconds, made.validation_seconds,
+    return dataclasses.replace(
+        made, batches=batches, validations=min(made.validations, batches), fitting=known.steps_that_fit,
+        step_seconds=known.step_seconds,
     )  # fmt: skip
 
 
@@ -178,16 +218,17 @@ def accumulation(kwargs: Mapping[str, Any], epoch: int) -> int:
 class Stopwatch(Callback):
     """Times steps, and a part of a validation, of a training that is tried out; ends it when they are enough."""
 
-    def __init__(self, data: ImageDataModule, seconds: float, steps: int) -> None:
-        self.data, self.seconds, self.steps = data, seconds, steps
+    def __init__(self, data: ImageDataModule, seconds: float, steps: int, compiled: bool = False) -> None:
+        self.data, self.seconds, self.steps, self.compiled = data, seconds, steps, compiled
         self.durations: list[float] = []
         self.first = self.last = self.validation = 0.0
+        self.counted_from = 0.0  # the moment from which on it takes `seconds`: compiling is not in them
         self.validated = 0
         self.changing = False  # whether the steps depend on the progress, as far as is known
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self.first:
-            self.first = self.last = now(module)
+            self.first = self.last = self.counted_from = now(module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, i: int
@@ -196,10 +237,12 @@ class Stopwatch(Callback):
         moment = now(module)
         self.durations.append(moment - self.last)
         self.last = moment
+        if self.compiled and len(self.durations) <= WARM_UP:
+            self.counted_from = moment
         assert isinstance(module, ImageClassifier)
         self.changing = self.changing or module.told.asked or self.data.told.asked or callable(module.frozen)
         least = MOMENTS if self.changing else 2
-        enough = len(self.durations) - WARM_UP >= least and moment - self.first >= self.seconds
+        enough = len(self.durations) - WARM_UP >= least and moment - self.counted_from >= self.seconds
         trainer.should_stop = ranks.any_of(enough or len(self.durations) >= self.steps)
         if self.changing:
             moment_of_it = (len(self.durations) % MOMENTS + 0.5) / MOMENTS
@@ -240,7 +283,13 @@ def now(module: pl.LightningModule) -> float:
 
 
 def try_out(
-    components: Components, context: Context, folder: Path, out: Path, wanted: int, preparation: Preparation
+    components: Components,
+    context: Context,
+    folder: Path,
+    out: Path,
+    wanted: int,
+    preparation: Preparation,
+    compiled: bool = False,
 ) -> Tried:
     """Carry out the beginning of the training, as it will be, and throw its outcome away."""
     pl.seed_everything(context.seed, workers=True, verbose=False)
@@ -251,10 +300,12 @@ def try_out(
     preparation.apply(model, data)
     began = time.monotonic()
     model.context = data.context = longer = planned_context(context, longest, kwargs)
-    stopwatch = Stopwatch(data, min(TRIED_SECONDS, TRIED_SHARE * context.fit_seconds), max(1, min(wanted, TRIED_STEPS)))
+    seconds, steps = min(TRIED_SECONDS, TRIED_SHARE * context.fit_seconds), max(1, min(wanted, TRIED_STEPS))
+    stopwatch = Stopwatch(data, seconds, steps, compiled)
     # Early stopping has a memory of its own, and is not to stop what is only tried.
     kwargs["callbacks"] = [c for c in kwargs["callbacks"] if isinstance(c, GradientAccumulationScheduler)]
     callbacks = [stopwatch, *averaging(components.averaged(longer.total_steps), context)]
+    callbacks += [compiling.compile_steps(model, out)] if compiled else []
     runner = trainer(context, kwargs, callbacks, out, max_epochs=-1, limit_val_batches=TRIED_VALIDATION)
     runner.fit(model, datamodule=data)
     images = len(data.validation_rows)

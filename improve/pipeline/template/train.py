@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import compiling
 import pytorch_lightning as pl
 import ranks
 import torch
@@ -58,7 +59,7 @@ def fit(
     warnings.filterwarnings("ignore", "The `srun` command is available")  # on a cluster's node
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # what is logged is of all processes already
     pl.seed_everything(context.seed, workers=True, verbose=False)
-    context = context.replace(steps=SMOKE_STEPS) if smoke else context
+    context = context.replace(steps=SMOKE_STEPS, compile="off") if smoke else context
     preparation = Preparation(context, out, started, smoke)
     made, context = plan(components, context, data_folder, out, started, preparation)
     report = report if ranks.rank() == 0 else _silent
@@ -76,6 +77,7 @@ def fit(
     keeper = Keeper(context.keep)
     log = Log(pace, made.per_epoch, keeper, report, spread=context.strategy == "fsdp")
     callbacks = [pace, log, *averaging(components.averaged(context.total_steps), context)]
+    callbacks += [compiling.compile_steps(model, out)] if made.compiled == "yes" else []
     kwargs = components.trainer_kwargs(context)
     limits = {"max_epochs": made.epochs, "val_check_interval": made.interval}
     torch.manual_seed(context.seed + ranks.rank())  # each has its own luck in augmentation
@@ -83,6 +85,7 @@ def fit(
     if ranks.rank() == 0:
         save_weights(keeper.kept(partial(log.weights, model)), out)
         preparation.clear()
+        compiling.clear(out)
     return context
 
 
@@ -103,7 +106,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="time limit (default: the run's)")
     arguments = parser.parse_args()
     sys.path.insert(0, str(here))
-    context = Context.load(here / "context.json")
+    context = Context.load(here / "context.json").replace(compile="off")  # it needs no compiler
     if arguments.seconds:
         longer = max(1.0, arguments.seconds / context.fit_seconds)
         context = context.replace(fit_seconds=arguments.seconds, steps=0, longer=longer, patience=1.0)
