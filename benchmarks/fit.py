@@ -1,17 +1,19 @@
-"""The template's training against a plain loop, and what layouts and precisions are worth on this processor.
+"""The template's training against a plain loop, and what layouts, precisions and compiling are worth on this processor.
 
-By hand: python benchmarks/fit.py [--rounds 5] [--steps 60]
+By hand: python benchmarks/fit.py [--rounds 5] [--steps 60] [--compile]
 
 Both train the same network on the same images, with the same augmentation and optimiser, on one thread of one process,
 in turn; what is compared are the processor's seconds of a step, so that a busy machine changes little. The template's
 steps are those of `train.fit`, from the end of one to the end of the next: loader, hooks, callbacks and schedule are in
-it. The plain loop is a `for` over the same batches.
+it. The plain loop is a `for` over the same batches. `--compile`: instead, that loop with and without `torch.compile`, in
+turn, compiled as the template does it, and what compiling took of the processor.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import tempfile
 import time
@@ -99,7 +101,14 @@ class Bench:
             self.parts.model.Model = kind
         return float(np.mean(np.diff(moments)[WARM_UP:]))
 
-    def plain(self, channels_last: bool = True, bf16: bool = False) -> float:
+    def compiling(self) -> float:
+        """The processor's seconds, of this process and the compilers that it starts, of a loop that compiles first."""
+        before = os.times()
+        self.plain(compiled=True)
+        after = os.times()
+        return sum(after[:4]) - sum(before[:4])
+
+    def plain(self, channels_last: bool = True, bf16: bool = False, compiled: bool = False) -> float:
         """The processor's seconds of a step in a loop of its own."""
         import torch
 
@@ -107,6 +116,8 @@ class Bench:
         model, data = self.parts.build_model(context), self.parts.build_data(context)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         model.to(memory_format=layout).train()
+        if compiled:
+            _of("compiling").compile_steps(model, self.folder)
         data.attach(self.folder)
         made = self.parts.training.configure_optimizers(model, context)
         optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
@@ -144,10 +155,21 @@ def _module(name: str, source: str) -> ModuleType:
     return module
 
 
+def compare_compiled(name: str, bench: Bench, rounds: int) -> None:
+    spent = bench.compiling()  # with a few steps, which are taken off again
+    pairs = [(bench.plain(), bench.plain(compiled=True)) for _ in range(rounds)]
+    ratios = sorted(plain / compiled for plain, compiled in pairs)
+    print(f"{name}: {1000 * median(p for p, _ in pairs):.1f} CPU-ms a step, ", end="")
+    print(f"{1000 * median(c for _, c in pairs):.1f} compiled: {median(ratios):.2f} times as fast ", end="")
+    steps = bench.steps * median(c for _, c in pairs)
+    print(f"({ratios[0]:.2f} to {ratios[-1]:.2f}), for {spent - steps:.0f} CPU-seconds of compiling", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     sys.path.insert(0, str(TEMPLATE))
     import torch
@@ -156,6 +178,9 @@ def main() -> None:
     for name in NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(name, Path(folder), arguments.steps)
+            if arguments.compile:
+                compare_compiled(name, bench, arguments.rounds)
+                continue
             rounds = [(bench.template(), bench.plain()) for _ in range(arguments.rounds)]
             ratios = sorted(plain / template for template, plain in rounds)
             print(f"{name}: {1000 * median(t for t, _ in rounds):.1f} CPU-ms a step by the template, ", end="")

@@ -91,6 +91,10 @@ def test_a_training_on_a_part_of_the_images_is_said_to_be_one() -> None:
     assert trained(part).startswith("0.4 epochs (1,200 steps) in 20 s, on a part of the images")
     assert trained(part).endswith("does not fit in executor.fit_seconds")
     assert trained({**part, "step_seconds": 0}).endswith("does not fit in executor.steps")
+    compiled = {**whole, "compiled": "yes", "compile_gain": 1.83, "compile_seconds": 14.0}
+    assert trained(compiled) == "3 epochs in 20 s, compiled: 1.8 times as many steps, for 14 s"
+    assert trained({**compiled, "compile_gain": 0.0}) == "3 epochs in 20 s, compiled"
+    assert trained({**compiled, "compiled": "no"}) == trained(whole)
 
 
 def test_plain_says_what_matters_once(tmp_path: Path) -> None:
