@@ -1,4 +1,4 @@
-"""The template's training against a plain loop, and what layouts, precisions and compiling are worth on this processor.
+"""The template's training against a plain loop; what layouts, precisions and compiling are worth on this processor.
 
 By hand: python benchmarks/fit.py [--rounds 5] [--steps 60] [--compile]
 

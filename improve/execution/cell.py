@@ -57,7 +57,6 @@ class Cell:
         limits: Limits,
         log: Path | None,
         devices: Sequence[Path],
-        compiler: bool = False,
     ) -> None:
         status_read, status_write = os.pipe()
         data_read, data_write = os.pipe()
@@ -75,7 +74,6 @@ class Cell:
                 env=worker_environment(),
                 limits=limits,
                 devices=devices,
-                compiler=compiler,
             )
             descriptors = {STATUS: status_write, DATA: data_write}
             self._confined: Confined = sandbox.fork(zygote, launch, log, descriptors)

@@ -348,15 +348,15 @@ class LocalExecutor:
         inputs.mkdir(parents=True, exist_ok=True)
         with self._starting:
             self.zygote = self.zygote or new_zygote()
+        compiles = kind == "fit" and machine.compile_mode(self.config) != "off"
         return Cell(
             self.sandbox,
             self.zygote,
             Place(self.folder / CELLS),
             readable=[inputs, *(Path(w["file"]) for w in self.weights.values())],
-            limits=limits_of(self.config),
+            limits=dataclasses.replace(limits_of(self.config), compiler=compiles),
             log=log,
             devices=machine.gpu_devices(self.config),
-            compiler=kind == "fit" and machine.compile_mode(self.config) != "off",
         )
 
     def log(self, kind: Kind, iteration: int, replicate: int = 0) -> Path:

@@ -70,7 +70,7 @@ def _aliases() -> list[str]:
 
 def _mounts(launch: Launch) -> list[str]:
     """Mount what is visible, outer folders before what lies in them, and over what is hidden there nothing."""
-    trees = visible.trees(bool(launch.devices), launch.compiler)
+    trees = visible.trees(bool(launch.devices), launch.limits.compiler)
     devices = [path for path in launch.devices if not path.is_relative_to("/proc")]  # /proc is there anyway
     modes = {tree.path: "--ro-bind" for tree in trees} | dict.fromkeys(launch.readable, "--ro-bind")
     modes |= dict.fromkeys(launch.writable, "--bind") | dict.fromkeys(devices, "--dev-bind")

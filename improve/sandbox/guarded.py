@@ -151,7 +151,7 @@ def _rules(launch: Launch, writable: Sequence[Path]) -> list[tuple[str, int]]:
     groups = (
         (landlock.READ, (*_shown(launch), *visible.PROC, "/etc/passwd", "/proc/self", *launch.readable, *proc)),
         # A fork knows the names; but where it compiles it imports more than is imported already.
-        (landlock.READ_DIR, visible.listed() if launch.argv else visible.parted() if launch.compiler else []),
+        (landlock.READ_DIR, visible.listed() if launch.argv else visible.parted() if launch.limits.compiler else []),
         (landlock.WRITE, writable),
         (landlock.UNLISTED, (SHARED_MEMORY,) if launch.limits.shared_memory else ()),
         (landlock.DEVICE, (*visible.DEVICES, *devices)),
@@ -161,7 +161,7 @@ def _rules(launch: Launch, writable: Sequence[Path]) -> list[tuple[str, int]]:
 
 def _shown(launch: Launch) -> Iterator[Path]:
     """What is shown, one by one where something beside it is hidden: a rule holds for all below its folder."""
-    for shown in visible.trees(bool(launch.devices), launch.compiler):
+    for shown in visible.trees(bool(launch.devices), launch.limits.compiler):
         yield from _without(shown.path, shown.hidden)
 
 

@@ -44,6 +44,7 @@ class Limits:
     # Its IPv4 address in a network that it has with sandboxes of other machines, in T3: whoever holds
     # `Confined.packets` carries what goes there. Needs `loopback`.
     address: str = ""
+    compiler: bool = False  # whether it sees the system's C++ compiler and what that reads
 
     @property
     def tasks(self) -> int:
@@ -57,8 +58,7 @@ class Launch:
 
     It sees `readable`, `writable`, Python and the system's libraries, and nothing else; the two may be filled later.
     The environment is `env` and TMPDIR, HOME and XDG_CACHE_HOME, which point to a scratch folder that ends with the
-    sandbox. Of our descriptors it has `pass_fds` alone. `devices` are those of GPUs. With `compiler` it also sees what
-    a C++ compiler consists of.
+    sandbox. Of our descriptors it has `pass_fds` alone. `devices` are those of GPUs.
 
     Without `argv` it is a fork of a zygote, which may write to `work` alone: an empty folder, to which nothing of what
     is written comes, for it ends with the sandbox; `Confined.take` gives files of it.
@@ -73,4 +73,3 @@ class Launch:
     pass_fds: Sequence[int] = ()
     devices: Sequence[Path] = ()
     work: Path | None = None
-    compiler: bool = False

@@ -89,7 +89,7 @@ def test_a_training_is_told_how_long_that_of_the_pipeline_was_which_it_revises(r
     run = runs["iterative"]
     first, *others = run.executor.references[: len(run.executor.fitted)]
     assert first is None
-    known = {"steps_that_fit": 50, "step_seconds": 0.01, "steps_per_epoch": 10, "batch_size": 64}
+    known = {"steps_that_fit": 50, "step_seconds": 0.01, "steps_per_epoch": 10, "batch_size": 64, "compiled": ""}
     changed = [candidate["changed"] for candidate in records(run, "candidate")[1:]]
     assert [other for other in others if other] == [
         {**known, "same_but_training": components == ["training"]} for components in changed
