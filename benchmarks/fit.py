@@ -5,8 +5,8 @@ By hand: python benchmarks/fit.py [--rounds 5] [--steps 60] [--compile]
 Both train the same network on the same images, with the same augmentation and optimiser, on one thread of one process,
 in turn; what is compared are the processor's seconds of a step, so that a busy machine changes little. The template's
 steps are those of `train.fit`, from the end of one to the end of the next: loader, hooks, callbacks and schedule are in
-it. The plain loop is a `for` over the same batches. `--compile`: instead, that loop with and without `torch.compile`, in
-turns, compiled as the template does it, and what compiling took of the processor.
+it. The plain loop is a `for` over the same batches. `--compile`: instead, that loop with and without `torch.compile`,
+in turns, compiled as the template does it, and what compiling took of the processor.
 """
 
 from __future__ import annotations
