@@ -129,6 +129,8 @@ def plan(
             quick = compiling.tried(compiled, context)
             made = the_longer(timed(tried), timed(quick) if quick else None, time.monotonic() - began)
             tried = quick if quick and made.compiled == "yes" else tried
+        elif context.compile == "auto" and in_vain(context):
+            made = dataclasses.replace(made, compiled="no")
         made = as_the_reference(made, wanted, tried, context, components.batch_size())
     made = ranks.shared(made)
     return made, planned_context(context, made, components.trainer_kwargs(context))
@@ -157,10 +159,15 @@ def by_time(wanted: int, per_epoch: int, tried: Tried, left: float) -> Plan:
 
 def may_pay(made: Plan, context: Context) -> bool:
     """Whether it is to be tried if more steps fit where they are compiled."""
+    if made.batches != made.fitting:  # all that are wanted fit
+        return False
+    return context.compile == "on" or (context.compile == "auto" and not in_vain(context))
+
+
+def in_vain(context: Context) -> bool:
+    """Whether it was of no use to the pipeline that this one revises, and would not be here either."""
     known = context.reference
-    in_vain = known is not None and known.same_but_training and known.compiled == "no"
-    wanted_more = made.batches == made.fitting  # else all that are wanted fit
-    return wanted_more and (context.compile == "on" or (context.compile == "auto" and not in_vain))
+    return known is not None and known.same_but_training and known.compiled == "no"
 
 
 def the_longer(plain: Plan, compiled: Plan | None, seconds: float) -> Plan:
