@@ -8,6 +8,7 @@ fails. The naive executor must end up with another result than for the honest pi
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,10 +187,12 @@ def test_answers_that_depend_on_the_batch_only_on_the_test_images_are_no_score(
 
 def test_a_file_in_shared_memory_is_no_way_from_training_to_prediction(bench: Bench, task: Dataset) -> None:
     """Also one that was there before, which no sandbox removes: on T1 the folder is the machine's."""
-    path = Path("/dev/shm/second.pt")  # that of the attack
+    attack = attacking("hides_a_second_file")
+    path = Path(f"/dev/shm/second-{secrets.token_hex(4)}.pt")  # of a name that no other test's attack has
+    attack = attack.with_component("model", attack.model.replace("second.pt", path.name))
     path.write_bytes(b"another program's")
     try:
-        result = carry_out(bench, 111, attacking("hides_a_second_file"))
+        result = carry_out(bench, 111, attack)
         assert path.read_bytes() == b"another program's"
     finally:
         path.unlink()
