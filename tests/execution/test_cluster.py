@@ -169,7 +169,9 @@ def test_a_node_is_killed_in_the_middle_of_a_training_and_the_run_goes_on(nodes:
     assert history.finished
     records = read(run.folder / JOURNAL).records
     lost = [record.data for record in records if record.kind == "lost"]
-    assert [(each["iteration"], each["what"]) for each in lost] == [(0, "fit")], lost
+    # Before Ray knows that a node is gone it may begin the next command there, which is then begun again, too.
+    assert [(each["iteration"], each["what"]) for each in lost if each["what"] == "fit"] == [(0, "fit")], lost
+    assert len(lost) <= 2, lost
     trainings = [record for record in records if record.kind == "training"]
     assert len({record.key for record in trainings}) == len(trainings)
     assert all(record.data["failure"] is None for record in trainings[:1])
