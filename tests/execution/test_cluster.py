@@ -189,9 +189,8 @@ def test_a_node_is_killed_in_the_middle_of_a_training_and_the_run_goes_on(nodes:
     assert (run.folder / "best" / "weights.safetensors").exists()
 
 
-def test_a_worker_is_killed_and_a_run_that_is_stopped_leaves_nothing_on_the_node(nodes: Nodes, cache: Path) -> None:
-    node = nodes.add()
-    run = Started(nodes, cache, "executor.fit_seconds=20")
+def kill_a_station_and_stop(run: Started, node: Node) -> None:
+    """In the middle of its first training: that begins again, and Ctrl-C then leaves nothing on the node."""
     run.until(lambda: run.rows() >= 1)
     (station,) = stations(node)
     os.kill(station, signal.SIGKILL)
@@ -203,6 +202,12 @@ def test_a_worker_is_killed_and_a_run_that_is_stopped_leaves_nothing_on_the_node
     while stations(node) or workers_of(node):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_a_worker_is_killed_and_a_run_that_is_stopped_leaves_nothing_on_the_node(nodes: Nodes, cache: Path) -> None:
+    node = nodes.add()
+    run = Started(nodes, cache, "executor.fit_seconds=20")
+    kill_a_station_and_stop(run, node)
     again = Started(nodes, cache, "executor.fit_seconds=20")  # resumes
     assert again.end() == 0, again.said.read_text()
     assert History.read(run.folder).finished
@@ -210,17 +215,7 @@ def test_a_worker_is_killed_and_a_run_that_is_stopped_leaves_nothing_on_the_node
 
 def test_a_run_outside_of_the_cluster_trains_there_and_is_stopped_and_goes_on(outside: Outside, cache: Path) -> None:
     run = Started(outside, cache, "executor.fit_seconds=20")
-    run.until(lambda: run.rows() >= 1)
-    (station,) = stations(outside.node)
-    os.kill(station, signal.SIGKILL)
-    run.until(lambda: b"lost" in (run.folder / JOURNAL).read_bytes())
-    run.until(lambda: run.rows() >= 1)
-    run.process.send_signal(signal.SIGINT)
-    assert run.end() == 130, run.said.read_text()
-    deadline = time.monotonic() + 60
-    while stations(outside.node) or workers_of(outside.node):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    kill_a_station_and_stop(run, outside.node)
     again = Started(outside, cache, "executor.fit_seconds=20")
     assert again.end() == 0, again.said.read_text()
     assert "Traceback" not in again.said.read_text()

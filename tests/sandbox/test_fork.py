@@ -18,23 +18,11 @@ from improve.errors import SandboxError
 from improve.sandbox import Confined, Launch, Limits, Sandbox, Zygote, usage
 from improve.sandbox.guarded import LandlockSandbox, PlainSandbox
 from improve.sandbox.tier3 import BubblewrapSandbox
+from tests.support.members import LOOP
 
 SANDBOXES: dict[str, Callable[[], Sandbox]] = {"T3": BubblewrapSandbox, "T1": LandlockSandbox, "T0": PlainSandbox}
 LIMITS = Limits(memory_bytes=1 << 30, disk_bytes=32 << 20, output_bytes=10_000, processes=32)
-# Runs each line of its input as code; `say` answers over descriptor 3.
-MODULE = """
-import json, os, sys
-import numpy
-state = []
-def say(*values):
-    os.write(3, (json.dumps(values) + "\\n").encode())
-def main():
-    for line in sys.stdin:
-        try:
-            exec(line, globals())
-        except OSError as problem:
-            say("error", problem.errno)
-"""
+MODULE = f"import json, os, sys\nimport numpy\nstate = []\n{LOOP}"
 ENV = {"PATH": os.defpath, "OPENBLAS_NUM_THREADS": "1"}
 Start = Callable[..., "Talk"]
 

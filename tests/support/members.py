@@ -16,9 +16,8 @@ from improve.sandbox import Launch, Limits, Zygote
 from improve.sandbox.tier3 import BubblewrapSandbox
 
 KEY = "07" * 32
-# Runs each line of its input as code; `say` answers over descriptor 3.
-MODULE = """
-import json, os, socket, sys
+# Runs each line of its input as code; `say` answers over descriptor 3. Imports of `json`, `os` and `sys` go before it.
+LOOP = """
 def say(*values):
     os.write(3, (json.dumps(values) + "\\n").encode())
 def main():
@@ -28,6 +27,7 @@ def main():
         except OSError as problem:
             say("error", problem.errno)
 """
+MODULE = f"import json, os, socket, sys\n{LOOP}"
 LIMITS = Limits(memory_bytes=1 << 30, disk_bytes=1 << 24, output_bytes=10_000, processes=32, loopback=True)
 
 
